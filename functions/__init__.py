@@ -1,0 +1,1 @@
+"""Azure's doors: the only code that knows triggers and bindings."""

@@ -1,0 +1,1 @@
+"""Where Footfall runs: Terraform, Databricks, the laptop cloud and the `footfall` command. Nothing else imports it."""

@@ -1,0 +1,53 @@
+"""Promotions: what a store offers to whom, and how often one device may be contacted."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Transition(StrEnum):
+    """A change of a device's presence at one geofence, named as Android's Geofence API names them."""
+
+    ENTER = "ENTER"
+    DWELL = "DWELL"
+    EXIT = "EXIT"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSelector:
+    """Which stores run a promotion: those that satisfy every condition given; with none, all of them."""
+
+    store_ids: frozenset[str] | None = None
+    merchants: frozenset[str] | None = None
+    service_types: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A campaign; an offer is what one device gets from it. Instants are microseconds since 1970 UTC, end exclusive."""
+
+    promotion_id: str
+    discount_percent: float
+    message: str
+    stores: StoreSelector = field(default_factory=StoreSelector)
+    starts_at_us: int | None = None
+    ends_at_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContactPolicy:
+    """How often a device may hear from a store."""
+
+    cooldown_s: int = 4 * 3600
+    """Least time between two offers to the same device at the same store."""
+    max_ping_age_s: int = 120
+    """A ping older than this when it was enqueued leads to no offer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceParameters:
+    """What it takes to be inside a geofence, and outside again."""
+
+    exit_margin_m: float = 20.0
+    """Hysteresis: a device has left only when it is farther out than the radius and this."""
+    max_accuracy_m: float = 100.0
+    """A ping less accurate than this makes no ENTER; unknown accuracy passes."""

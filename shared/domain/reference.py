@@ -1,0 +1,48 @@
+"""Reference data: the stores, promotions and parameters in force, as one version."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from shared.domain.promotions import ContactPolicy, PresenceParameters, Promotion
+from shared.domain.proximity import GeofenceIndex
+from shared.domain.stores import StoreTable
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceData:
+    """All that decides; two workers with the same version decide alike. `version` is a short hash of the files' bytes."""
+
+    version: str
+    stores: StoreTable
+    promotions: tuple[Promotion, ...]
+    contact_policy: ContactPolicy
+    presence: PresenceParameters
+
+    @cached_property
+    def index(self) -> GeofenceIndex:
+        """The geofences of all stores, ready to be looked up by position."""
+        stores = self.stores
+        return GeofenceIndex(stores.latitude, stores.longitude, stores.radius_m, margin_m=self.presence.exit_margin_m)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """One published version and the instant from which it is in force, in microseconds since 1970 UTC."""
+
+    version: str
+    active_from_us: int
+
+
+def version_in_force(catalogue: Sequence[CatalogueEntry], enqueued_at_us: int) -> str:
+    """The newest version whose `active_from` is at or before the event; before all of them, the first.
+
+    `catalogue` is ordered as published, and `active_from_us` never falls. Raises ValueError when it is empty.
+    """
+    if not catalogue:
+        raise ValueError("no version of the reference data was ever published")
+    chosen = catalogue[0]
+    for entry in catalogue[1:]:
+        if entry.active_from_us <= enqueued_at_us:
+            chosen = entry
+    return chosen.version

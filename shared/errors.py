@@ -1,0 +1,56 @@
+"""The errors that Footfall raises on purpose.
+
+* FootfallError
+  x TransientError         retrying may help: it rises to the trigger's retry policy
+    + StateUnavailable       the state table could not be read or written
+    + LakeUnavailable        the lake's storage did not answer
+    + HubUnavailable         an event hub did not answer
+    + ReferenceUnavailable   the reference data could not be looked up
+  x ConfigurationError     nothing helps but another setting or another deployment
+  x ReferenceRefused       stores or promotions with faults: carries all of them, by line
+  x CaptureFileUnreadable  a capture file that is not Avro, or is cut short: poison, not a retry
+
+A ping that cannot be used is no exception: it is a value with a reason (`shared.domain.pings`), and it goes to quarantine.
+"""
+
+from collections.abc import Sequence
+
+
+class FootfallError(Exception):
+    """Base of every error that this app raises on purpose."""
+
+
+class TransientError(FootfallError):
+    """The same work may succeed later; raise it, and let the retry policy of the trigger wait."""
+
+
+class StateUnavailable(TransientError):
+    """The state table could not be read or written."""
+
+
+class LakeUnavailable(TransientError):
+    """The storage of the lake did not answer."""
+
+
+class HubUnavailable(TransientError):
+    """An event hub did not answer."""
+
+
+class ReferenceUnavailable(TransientError):
+    """The catalogue of reference data could not be read."""
+
+
+class ConfigurationError(FootfallError):
+    """A setting is missing, malformed or contradicts another one; the message names it and what would be valid."""
+
+
+class ReferenceRefused(FootfallError):
+    """Stores or promotions have faults; the last good version stays in force."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(f"{len(self.faults)} fault(s) in the reference data:\n" + "\n".join(self.faults))
+
+
+class CaptureFileUnreadable(FootfallError):
+    """A capture file is not Avro, has a foreign schema or ends too early; the message says where."""

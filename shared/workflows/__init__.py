@@ -1,0 +1,1 @@
+"""The order of effects: load, decide, save, publish. Each port is a Protocol beside its user."""

@@ -162,7 +162,9 @@ def parse_device_keys(text: str) -> tuple[DeviceKey, ...]:
             except ValueError as error:
                 raise ConfigurationError(f"DEVICE_KEYS: {since!r} is no RFC 3339 instant") from error
             if instant.tzinfo is None:
-                raise ConfigurationError(f"DEVICE_KEYS: {since!r} has no offset; write for example 2026-01-01T00:00:00Z")
+                raise ConfigurationError(
+                    f"DEVICE_KEYS: {since!r} has no offset; write for example 2026-01-01T00:00:00Z"
+                )
             from_us = round(instant.timestamp() * 1_000_000)
         keys.append(DeviceKey(key_id, secret.encode(), from_us))
     if [key.from_us for key in keys] != sorted({key.from_us for key in keys}):

@@ -3,6 +3,11 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.domain.stores import StoreTable
+
 
 class Transition(StrEnum):
     """A change of a device's presence at one geofence, named as Android's Geofence API names them."""
@@ -20,6 +25,18 @@ class StoreSelector:
     merchants: frozenset[str] | None = None
     service_types: frozenset[str] | None = None
 
+    def selected(self, stores: StoreTable) -> NDArray[np.bool_]:
+        """One truth value a row of *stores*: does that store run the promotion?"""
+        chosen = np.ones(len(stores), dtype=np.bool_)
+        for wanted, column in (
+            (self.store_ids, stores.store_id),
+            (self.merchants, stores.merchant),
+            (self.service_types, stores.service_type),
+        ):
+            if wanted is not None:
+                chosen &= np.fromiter((value in wanted for value in column), np.bool_, len(stores))
+        return chosen
+
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
@@ -31,6 +48,12 @@ class Promotion:
     stores: StoreSelector = field(default_factory=StoreSelector)
     starts_at_us: int | None = None
     ends_at_us: int | None = None
+
+    def runs_at(self, instant_us: int) -> bool:
+        """Whether the promotion has started and not ended at that instant."""
+        return (self.starts_at_us is None or self.starts_at_us <= instant_us) and (
+            self.ends_at_us is None or instant_us < self.ends_at_us
+        )
 
 
 @dataclass(frozen=True, slots=True)

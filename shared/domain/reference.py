@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shared.domain.promotions import ContactPolicy, PresenceParameters, Promotion
 from shared.domain.proximity import GeofenceIndex
 from shared.domain.stores import StoreTable
@@ -24,6 +27,13 @@ class ReferenceData:
         """The geofences of all stores, ready to be looked up by position."""
         stores = self.stores
         return GeofenceIndex(stores.latitude, stores.longitude, stores.radius_m, margin_m=self.presence.exit_margin_m)
+
+    @cached_property
+    def selection(self) -> NDArray[np.bool_]:
+        """Which store runs which promotion: row i is promotion i, column j is store j."""
+        if not self.promotions:
+            return np.zeros((0, len(self.stores)), dtype=np.bool_)
+        return np.stack([promotion.stores.selected(self.stores) for promotion in self.promotions])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,2 @@
+"use strict";
+// Loaded before Azurite (node -r): makes it keep what it acknowledged when it is killed.

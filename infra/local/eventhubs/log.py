@@ -25,7 +25,12 @@ __all__ = ["HubStore", "LogCorrupt", "PartitionLog", "StoredEvent", "StoredHub",
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 64 * 1024 * 1024
+INDEX_BYTES = 64 * 1024
 _CURSORS = 64
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class PartitionLog:
@@ -35,15 +40,21 @@ class PartitionLog:
     """
 
     def __init__(
-        self, directory: Path, *, segment_bytes: int = SEGMENT_BYTES, now_ms: Callable[[], int] | None = None
+        self,
+        directory: Path,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        index_bytes: int = INDEX_BYTES,
+        now_ms: Callable[[], int] = _wall_clock_ms,
     ) -> None:
         """Open the log, creating it when it is not there, and cut off a torn last record. Raises LogCorrupt."""
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._segment_bytes = segment_bytes
-        self._now_ms = now_ms or (lambda: time.time_ns() // 1_000_000)
+        self._index_bytes = index_bytes
+        self._now_ms = now_ms
         self._cursors: dict[int, tuple[Segment, int]] = {}
-        self._segments = segments_of(directory) or [Segment(directory, 0, 0)]
+        self._segments = segments_of(directory, index_bytes) or [Segment(directory, 0, 0, index_bytes)]
         self._active = self._segments[-1]
         self._active.activate()
         for segment in self._segments[:-1]:
@@ -104,32 +115,30 @@ class PartitionLog:
             self._roll()
         segment, first = self._active, self.next_sequence_number
         enqueued_ms = max(self._now_ms(), self.last_enqueued_ms)
-        indexed = len(segment.index.positions)
-        parts: list[bytes] = []
-        position = last_position = segment.size
-        for number, (message, key) in enumerate(messages, start=first):
-            record = encode_record(number, enqueued_ms, key, message)
-            parts.append(record)
-            end = position + len(record)
-            if segment.index.wants(position):
-                segment.index.add(Record(number, position, end, enqueued_ms))
-            last_position, position = position, end
-        if parts:
-            self._write(segment, b"".join(parts), indexed)
-            self.next_sequence_number = first + len(parts)
-            self._last = (segment.base_offset + last_position, enqueued_ms)
+        records = [
+            encode_record(number, enqueued_ms, key, message)
+            for number, (message, key) in enumerate(messages, start=first)
+        ]
+        if records:
+            position = segment.size
+            segment.write(b"".join(records))
+            self.next_sequence_number = first + len(records)
+            self._last = (segment.base_offset + segment.size - len(records[-1]), enqueued_ms)
+            self._index(segment, position, first, enqueued_ms, records)
         return first
 
-    def _write(self, segment: Segment, data: bytes, indexed: int) -> None:
-        try:
-            segment.write(data)
-        except OSError:
-            segment.index.load()  # forget the entries of records that are not there
-            raise
-        segment.index.save_from(indexed)
+    def _index(self, segment: Segment, position: int, first: int, enqueued_ms: int, records: Sequence[bytes]) -> None:
+        index = segment.index
+        known = len(index.positions)
+        for number, record in enumerate(records, start=first):
+            end = position + len(record)
+            if index.wants(position):
+                index.add(Record(number, position, end, enqueued_ms))
+            position = end
+        index.save_from(known)
 
     def _roll(self) -> None:
-        fresh = Segment(self.directory, self.next_sequence_number, self.next_offset)
+        fresh = Segment(self.directory, self.next_sequence_number, self.next_offset, self._index_bytes)
         fresh.activate()
         self._active.seal()
         self._segments.append(fresh)
@@ -295,7 +304,7 @@ def _open_hub(directory: Path, name: str, partition_count: int, segment_bytes: i
     directory.mkdir(exist_ok=True)
     description = directory / "hub.json"
     if not description.exists():
-        about = {"name": name, "partition_count": partition_count, "created_ms": time.time_ns() // 1_000_000}
+        about = {"name": name, "partition_count": partition_count, "created_ms": _wall_clock_ms()}
         replace_file(description, json.dumps(about).encode())
     about = json.loads(description.read_bytes())
     if about["partition_count"] != partition_count:

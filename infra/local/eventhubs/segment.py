@@ -25,7 +25,7 @@ from shared.errors import FootfallError
 
 log = logging.getLogger(__name__)
 
-INDEX_BYTES = 64 * 1024
+_SCAN_BYTES = 64 * 1024
 # CRC-32, length of what follows the header, the same inverted, sequence number, enqueued time, length of the key
 _HEADER = struct.Struct("<IIIqqH")
 _CRC = struct.Struct("<I")
@@ -63,8 +63,9 @@ class Record:
 class SparseIndex:
     """The sparse index of a segment: three columns, in memory and in a file of fixed-size entries."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, every_bytes: int) -> None:
         self._path = path
+        self._every_bytes = every_bytes
         self.sequence_numbers = array("q")
         self.positions = array("q")
         self.times = array("q")
@@ -89,7 +90,7 @@ class SparseIndex:
 
     def wants(self, position: int) -> bool:
         """Whether the record at this position (behind all others) is due for an entry."""
-        return not self.positions or position - self.positions[-1] >= INDEX_BYTES
+        return not self.positions or position - self.positions[-1] >= self._every_bytes
 
     def add(self, record: Record) -> None:
         self.sequence_numbers.append(record.sequence_number)
@@ -114,12 +115,12 @@ class SparseIndex:
 class Segment:
     """One pair of files. The newest segment of a log keeps its file open; older ones are opened for each read."""
 
-    def __init__(self, directory: Path, first_sequence_number: int, base_offset: int) -> None:
+    def __init__(self, directory: Path, first_sequence_number: int, base_offset: int, index_bytes: int) -> None:
         self.path = directory / f"{first_sequence_number:020d}-{base_offset:020d}.log"
         self.first_sequence_number = first_sequence_number
         self.base_offset = base_offset
         self.size = 0
-        self.index = SparseIndex(self.path.with_suffix(".index"))
+        self.index = SparseIndex(self.path.with_suffix(".index"), index_bytes)
         self._file: int | None = None
 
     def activate(self) -> None:
@@ -164,8 +165,8 @@ class Segment:
 
     def remove(self) -> None:
         self.seal()
-        self.path.unlink(missing_ok=True)
         self.index.remove()
+        self.path.unlink()
 
     def corrupt(self, position: int, why: str) -> LogCorrupt:
         return LogCorrupt(
@@ -177,7 +178,7 @@ class Segment:
         """The whole records from a position on, each one checked; ends before a torn one. Raises LogCorrupt."""
         with self.file() as file:
             while position < self.size:
-                data = os.pread(file, max(INDEX_BYTES, self._record_bytes(file, position)), position)
+                data = os.pread(file, max(_SCAN_BYTES, self._record_bytes(file, position)), position)
                 start = position
                 for sequence_number, enqueued_ms, at, end in self._walk(data, position):
                     position = start + end
@@ -276,6 +277,7 @@ class Segment:
 
 
 def encode_record(sequence_number: int, enqueued_ms: int, key: str | None, message: bytes) -> bytes:
+    """The bytes of a record. Raises ValueError for a key above 65,534 bytes."""
     if key is None:
         key_bytes, key_length = b"", _NO_KEY
     else:
@@ -289,11 +291,12 @@ def encode_record(sequence_number: int, enqueued_ms: int, key: str | None, messa
     return _CRC.pack(zlib.crc32(checked)) + checked
 
 
-def segments_of(directory: Path) -> list[Segment]:
+def segments_of(directory: Path, index_bytes: int) -> list[Segment]:
+    """The segments that a directory holds, oldest first, their indexes not yet loaded."""
     segments = []
     for path in sorted(directory.glob("*.log")):
         if match := _NAME.fullmatch(path.name):
-            segment = Segment(directory, int(match[1]), int(match[2]))
+            segment = Segment(directory, int(match[1]), int(match[2]), index_bytes)
             segment.size = path.stat().st_size
             segments.append(segment)
     return segments

@@ -14,7 +14,7 @@ from shared.domain.stores import StoreTable
 
 @dataclass(frozen=True, eq=False)
 class ReferenceData:
-    """All that decides; two workers with the same version decide alike. `version` is a short hash of the files' bytes."""
+    """All that decides: two workers with the same version decide alike. `version` is a short hash of the files."""
 
     version: str
     stores: StoreTable
@@ -27,6 +27,11 @@ class ReferenceData:
         """The geofences of all stores, ready to be looked up by position."""
         stores = self.stores
         return GeofenceIndex(stores.latitude, stores.longitude, stores.radius_m, margin_m=self.presence.exit_margin_m)
+
+    @cached_property
+    def store_rows(self) -> dict[str, int]:
+        """The row of each store id."""
+        return {store_id: row for row, store_id in enumerate(self.stores.store_id)}
 
     @cached_property
     def selection(self) -> NDArray[np.bool_]:

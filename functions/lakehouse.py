@@ -1,0 +1,24 @@
+"""Blob trigger: a capture file in, silver rows out."""
+
+import logging
+
+import azure.functions as func
+import azurefunctions.extensions.bindings.blob as blob
+
+from shared import bootstrap
+
+bp = func.Blueprint()
+log = logging.getLogger(__name__)
+
+
+@bp.function_name("refine_capture")
+@bp.blob_trigger(
+    arg_name="capture",
+    path="%BRONZE_CONTAINER%/{name}",
+    connection="LakeStorage",
+    source=func.BlobSource(bootstrap.settings().capture_trigger_source),
+)
+def refine_capture(capture: blob.BlobClient) -> None:
+    """Turn one capture file into rows of its silver tables, once, however often it is delivered."""
+    report = bootstrap.refiner().refine(capture.blob_name)
+    log.info("refined %s", report)

@@ -1,0 +1,354 @@
+"""Pings in, offers and decisions out, each decided once: load, decide, save with what was said, hand the outputs over.
+
+The platform delivers at least once and publishes the outputs after the function has returned. So the row of a device
+keeps what was said, and an event that was applied before is never decided again: what was said is said again, and
+nothing else. `tests/unit/evaluate/test_protocol.py` plays this through random histories of crashes and takeovers.
+"""
+
+import logging
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, fields, replace
+from itertools import islice
+from typing import Protocol
+
+import msgspec
+
+from shared.domain.deciding import NOTHING, DeviceState, Outcome, Outputs, decide, fail
+from shared.errors import ConfigurationError, FootfallError, StateUnavailable
+from shared.settings import STATE_TTL
+from shared.workflows.messages import encode_decision, encode_offer
+from shared.workflows.partition_state import (
+    DeviceRow,
+    HubPartition,
+    Position,
+    Snapshot,
+    StateConflict,
+    StateStore,
+    Stored,
+    Write,
+)
+from shared.workflows.sightings import HubBatch, ReferenceSource, SeenBatch, Sighting, see
+
+log = logging.getLogger(__name__)
+
+STATE_TTL_US = round(STATE_TTL.total_seconds() * 1_000_000)
+LOAD_ATTEMPTS = 5
+ROWS_A_TRANSACTION = 99
+"""Beside the position row: an entity-group transaction holds 100."""
+BYTES_A_TRANSACTION = 3 * 1024 * 1024
+"""An entity-group transaction holds 4 MiB of request."""
+PRUNED_A_BATCH = 20
+
+
+class PartitionCounter(Protocol):
+    """Knows how many partitions the hub has. Raises HubUnavailable when it does not answer."""
+
+    def partition_count(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """Counts of one batch, for the log line and for health."""
+
+    partition_id: str
+    events: int
+    rejected: int
+    offers: int
+    decisions: int
+    failed: int
+    repeated: int
+    """Events that had been applied before."""
+    skipped: int
+    """Sequence numbers that were never seen."""
+    foreign_keys: int
+    """Pings whose partition key is not their device id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over the batches of one process."""
+
+    events: int = 0
+    rejected: int = 0
+    offers: int = 0
+    decisions: int = 0
+    failed: int = 0
+    foreign_keys: int = 0
+
+    def with_batch(self, report: EvaluationReport) -> "Totals":
+        """The sums with one more batch."""
+        return Totals(*(getattr(self, item.name) + getattr(report, item.name) for item in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What to publish, in order, and the counts."""
+
+    offers: list[str]
+    decisions: list[str]
+    report: EvaluationReport
+
+
+@dataclass(slots=True)
+class _Memory:
+    """This worker's copy of a partition. It belongs to one invocation at a time, and any doubt throws it away."""
+
+    lock: AbstractContextManager[object]
+    snapshot: Snapshot | None = None
+
+
+@dataclass(slots=True)
+class _Decided:
+    """What a batch leads to: rows to write, and what to say."""
+
+    changed: dict[str, DeviceRow] = field(default_factory=dict)
+    offers: list[str] = field(default_factory=list)
+    decisions: list[str] = field(default_factory=list)
+    failed: int = 0
+
+
+class Evaluator:
+    """Evaluates batches; one for the whole process, safe to be called from several threads."""
+
+    def __init__(
+        self,
+        references: ReferenceSource,
+        states: StateStore,
+        hub: PartitionCounter,
+        *,
+        partition_count: int,
+        delivery_window_s: int,
+        rows_a_transaction: int = ROWS_A_TRANSACTION,
+        new_lock: Callable[[], AbstractContextManager[object]] = threading.Lock,
+    ) -> None:
+        self._references = references
+        self._states = states
+        self._hub = hub
+        self._partition_count = partition_count
+        self._delivery_window_s = delivery_window_s
+        self._rows_a_transaction = rows_a_transaction
+        self._new_lock = new_lock
+        self._memories: dict[HubPartition, _Memory] = {}
+        self._memories_lock = threading.Lock()
+        self._is_hub_checked = False
+        self._totals = Totals()
+
+    @property
+    def totals(self) -> "Totals":
+        """What this process has evaluated since it started."""
+        return self._totals
+
+    def evaluate(self, batch: HubBatch) -> Evaluation:
+        """Decide the batch and save what was decided; the outputs are the caller's to publish.
+
+        Raises TransientError when the world is away (the batch must be delivered again), and ConfigurationError when
+        the hub's partitions are not those of the settings.
+        """
+        self._check_hub()
+        self._references.refresh(int(batch.enqueued_at_us[-1]))
+        seen = see(batch, self._references)
+        with self._memories_lock:
+            memory = self._memories.setdefault(batch.partition, _Memory(self._new_lock()))
+        with memory.lock:
+            for _ in range(LOAD_ATTEMPTS):
+                snapshot, memory.snapshot = memory.snapshot, None  # kept again only when all went well
+                try:
+                    snapshot = self._of_this_hub(snapshot or self._states.load(batch.partition), batch)
+                    decided = self._decide(snapshot, batch, seen)
+                    memory.snapshot = self._save(snapshot, batch, decided)
+                except StateConflict as conflict:
+                    log.warning("partition %s: its state moved, loading again: %s", batch.partition, conflict)
+                    continue
+                evaluation = _evaluation(batch, seen, decided, snapshot.position)
+                with self._memories_lock:
+                    self._totals = self._totals.with_batch(evaluation.report)
+                return evaluation
+        raise StateUnavailable(f"partition {batch.partition.partition_id} moved {LOAD_ATTEMPTS} times while deciding")
+
+    def _check_hub(self) -> None:
+        if self._is_hub_checked:
+            return
+        self._check_count("the hub has", self._hub.partition_count())
+        self._is_hub_checked = True
+
+    def _check_count(self, where: str, found: int) -> None:
+        if found != self._partition_count:
+            raise ConfigurationError(
+                f"PARTITION_COUNT is {self._partition_count}, but {where} {found} partitions: "
+                "see docs/runbook.md, 'The number of partitions changed'"
+            )
+
+    def _of_this_hub(self, snapshot: Snapshot, batch: HubBatch) -> Snapshot:
+        """The snapshot, or that of a new generation when the hub was made anew under the same name.
+
+        A hub numbers its events in the order in which it enqueues them, so an event that was enqueued later than the
+        position and is numbered at or before it comes from another hub.
+        """
+        if snapshot.position is None:
+            return snapshot
+        position = snapshot.position.value
+        self._check_count("its state was written for", position.partition_count)
+        applied = batch.sequence_numbers <= position.sequence_number
+        if not (applied & (batch.enqueued_at_us > position.enqueued_at_us)).any():
+            return snapshot
+        log.error(
+            "%s: event %d was enqueued after the position %d, so this is a new hub: its state starts afresh",
+            batch.partition,
+            int(batch.sequence_numbers[0]),
+            position.sequence_number,
+        )
+        self._states.begin_generation(batch.partition, snapshot.generation + 1)
+        return self._states.load(batch.partition)
+
+    def _decide(self, snapshot: Snapshot, batch: HubBatch, seen: SeenBatch) -> _Decided:
+        applied_to = -1 if snapshot.position is None else snapshot.position.value.sequence_number
+        horizon = int(batch.sequence_numbers[0])
+        decided = _Decided()
+        for part in seen.parts:
+            for at, device_id, is_near in part.devices():
+                row = decided.changed.get(device_id)
+                if row is None and (stored := snapshot.rows.get(device_id)) is not None:
+                    row = stored.value
+                if row is not None or is_near:
+                    self._apply(row, part.sighting(at), decided, applied_to=applied_to, horizon=horizon)
+        return decided
+
+    def _apply(
+        self, row: DeviceRow | None, sighting: Sighting, decided: _Decided, *, applied_to: int, horizon: int
+    ) -> None:
+        """Decide one event, or say again what was said when it was applied before."""
+        ping = sighting.ping
+        if ping.sequence_number <= max(applied_to, -1 if row is None else row.last):
+            if row is not None and ping.sequence_number in row.said:
+                offers, decisions = _recall(row.said[ping.sequence_number])
+                decided.offers += offers
+                decided.decisions += decisions
+            return
+        before = None if row is None else row.state
+        after, outputs = _decide_one(before, sighting)
+        if outputs is NOTHING and after == before:
+            return
+        # That this batch is delivered from `horizon` on means that all before it was published: it can be forgotten.
+        said = {} if row is None else {at: words for at, words in row.said.items() if at >= horizon}
+        if outputs is not NOTHING:
+            offers = [encode_offer(offer, delivery_window_s=self._delivery_window_s) for offer in outputs.offers]
+            decisions = [encode_decision(decision) for decision in outputs.decisions]
+            said[ping.sequence_number] = _remember(offers, decisions)
+            decided.offers += offers
+            decided.decisions += decisions
+            decided.failed += any(decision.outcome is Outcome.FAILED for decision in outputs.decisions)
+        decided.changed[ping.device_id] = DeviceRow(after, ping.sequence_number, said)
+
+    def _save(self, snapshot: Snapshot, batch: HubBatch, decided: _Decided) -> Snapshot:
+        """Write what changed; each transaction carries the position row, and only the last one moves it."""
+        before = snapshot.position
+        after = self._moved(snapshot, batch)
+        fence = before.value if before is not None else replace(after, sequence_number=-1, enqueued_at_us=0)
+        writes = [
+            Write(device_id, row, stored.etag if (stored := snapshot.rows.get(device_id)) else None)
+            for device_id, row in decided.changed.items()
+        ]
+        writes += _prunable(snapshot, batch, decided)
+        groups = list(_transactions(writes, self._rows_a_transaction))
+        etag = None if before is None else before.etag
+        for number, group in enumerate(groups, start=1):
+            position = after if number == len(groups) else fence
+            tags = self._states.commit(batch.partition, snapshot.generation, [*group, Write(None, position, etag)])
+            etag = tags[-1]
+            for write, tag in zip(group, tags[:-1], strict=True):
+                _put(snapshot.rows, write, tag)
+        return Snapshot(snapshot.generation, Stored(after, etag or ""), snapshot.rows)
+
+    def _moved(self, snapshot: Snapshot, batch: HubBatch) -> Position:
+        position = snapshot.position.value if snapshot.position else None
+        newest, newest_us = int(batch.sequence_numbers[-1]), int(batch.enqueued_at_us[-1])
+        if position is None:
+            return Position(self._partition_count, newest, newest_us, 0, snapshot.generation)
+        return replace(
+            position,
+            sequence_number=max(position.sequence_number, newest),
+            enqueued_at_us=max(position.enqueued_at_us, newest_us),
+            skipped=position.skipped + _skipped(batch, snapshot.position),
+        )
+
+
+def _decide_one(before: DeviceState | None, sighting: Sighting) -> tuple[DeviceState | None, Outputs]:
+    if sighting.is_broken:
+        return before, fail(sighting.ping, sighting.reference.version)
+    try:
+        return decide(before, sighting.ping, sighting.reference, state_ttl_us=STATE_TTL_US)
+    except FootfallError:
+        raise
+    except Exception:  # whatever it is: this event becomes a decision 'failed', its device stays where it was
+        log.exception("event %d cannot be decided", sighting.ping.sequence_number)
+        return before, fail(sighting.ping, sighting.reference.version)
+
+
+def _remember(offers: list[str], decisions: list[str]) -> bytes:
+    return zlib.compress(msgspec.msgpack.encode((offers, decisions)), level=3)
+
+
+def _recall(words: bytes) -> tuple[list[str], list[str]]:
+    return msgspec.msgpack.decode(zlib.decompress(words), type=tuple[list[str], list[str]])
+
+
+def _skipped(batch: HubBatch, position: Stored[Position] | None) -> int:
+    """How many sequence numbers are missing between the position and the end of the batch."""
+    if position is None:
+        return 0
+    applied_to = position.value.sequence_number
+    fresh = batch.sequence_numbers[batch.sequence_numbers > applied_to]
+    return 0 if not len(fresh) else int(fresh[-1]) - applied_to - len(fresh)
+
+
+def _prunable(snapshot: Snapshot, batch: HubBatch, decided: _Decided) -> Iterable[Write]:
+    """A few rows that no event can need again. Housekeeping without meaning: an expired row counts as absent anyway."""
+    horizon, enqueued_us = int(batch.sequence_numbers[0]), int(batch.enqueued_at_us[0])
+    applied_to = -1 if snapshot.position is None else snapshot.position.value.sequence_number
+    for device_id, stored in islice(snapshot.rows.items(), PRUNED_A_BATCH):  # the longest unchanged come first
+        row = stored.value
+        if row.state is not None and enqueued_us - row.state.changed_us <= STATE_TTL_US:
+            return
+        if device_id not in decided.changed and row.last <= applied_to and all(at < horizon for at in row.said):
+            yield Write(device_id, None, stored.etag)
+
+
+def _transactions(writes: list[Write], most_rows: int) -> Iterator[list[Write]]:
+    """Cut the writes into groups that one entity-group transaction holds; at least one, for the position must move."""
+    group: list[Write] = []
+    size = 0
+    for write in writes:
+        weight = write.value.size if isinstance(write.value, DeviceRow) else 200
+        if group and (len(group) == most_rows or size + weight > BYTES_A_TRANSACTION):
+            yield group
+            group, size = [], 0
+        group.append(write)
+        size += weight
+    yield group
+
+
+def _put(rows: dict[str, Stored[DeviceRow]], write: Write, tag: str) -> None:
+    """Follow a write that was done; the row goes to the end, so that the longest unchanged stay in front."""
+    device_id = write.device_id or ""
+    rows.pop(device_id, None)
+    if isinstance(write.value, DeviceRow):
+        rows[device_id] = Stored(write.value, tag)
+
+
+def _evaluation(batch: HubBatch, seen: SeenBatch, decided: _Decided, position: Stored[Position] | None) -> Evaluation:
+    applied_to = -1 if position is None else position.value.sequence_number
+    report = EvaluationReport(
+        partition_id=batch.partition.partition_id,
+        events=len(batch),
+        rejected=seen.rejected,
+        offers=len(decided.offers),
+        decisions=len(decided.decisions),
+        failed=decided.failed,
+        repeated=int((batch.sequence_numbers <= applied_to).sum()),
+        skipped=_skipped(batch, position),
+        foreign_keys=seen.foreign_keys,
+    )
+    return Evaluation(decided.offers, decided.decisions, report)

@@ -1,0 +1,204 @@
+"""From the events of a batch to pings with the geofences near them, in columns; a body that breaks this fails alone."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.domain.deciding import Near, SeenPing
+from shared.domain.pings import PingBatch, decode_pings
+from shared.domain.proximity import Pairs
+from shared.domain.reference import ReferenceData
+from shared.errors import FootfallError
+from shared.workflows.partition_state import HubPartition
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HubBatch:
+    """A batch of events of one hub partition, in order, as columns; enqueued times are whole seconds."""
+
+    partition: HubPartition
+    bodies: Sequence[bytes]
+    sequence_numbers: NDArray[np.int64]
+    enqueued_at_us: NDArray[np.int64]
+    partition_keys: Sequence[str | None]
+
+    def __len__(self) -> int:
+        return len(self.bodies)
+
+    def event(self, row: int) -> "HubBatch":
+        """The batch of that one event."""
+        at = slice(row, row + 1)
+        return HubBatch(
+            self.partition,
+            self.bodies[at],
+            self.sequence_numbers[at],
+            self.enqueued_at_us[at],
+            self.partition_keys[at],
+        )
+
+
+class ReferenceSource(Protocol):
+    """Where the reference data comes from. Raises ReferenceUnavailable when it cannot be read."""
+
+    def refresh(self, newest_enqueued_us: int) -> None:
+        """Look again for new versions if the last look is too old for that event."""
+        ...
+
+    def version_for(self, enqueued_at_us: int) -> ReferenceData:
+        """The version in force for an event enqueued then."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One ping and what decides about it; `is_broken` when an error of ours kept it from being understood."""
+
+    ping: SeenPing
+    reference: ReferenceData
+    is_broken: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sightings:
+    """The pings of (a part of) a batch under one reference version, and the pairs near them."""
+
+    batch: HubBatch
+    pings: PingBatch
+    rows: slice
+    reference: ReferenceData
+    near: dict[int, tuple[Near, ...]]
+
+    def devices(self) -> Iterator[tuple[int, str, bool]]:
+        """Row, device id, and whether a geofence is near. Most rows need no more than that."""
+        for row in range(self.rows.start, self.rows.stop):
+            yield row, self.pings.device_id[row], row in self.near
+
+    def sighting(self, row: int) -> Sighting:
+        """The ping of that row, with all that decides about it."""
+        pings, event = self.pings, int(self.pings.row[row])
+        accuracy_m = float(pings.accuracy_m[row])
+        ping = SeenPing(
+            device_id=pings.device_id[row],
+            latitude=float(pings.latitude[row]),
+            longitude=float(pings.longitude[row]),
+            tracked_at_us=int(pings.tracked_at_us[row]),
+            enqueued_at_us=int(self.batch.enqueued_at_us[event]),
+            accuracy_m=None if np.isnan(accuracy_m) else accuracy_m,
+            partition_id=self.batch.partition.partition_id,
+            sequence_number=int(self.batch.sequence_numbers[event]),
+            near=self.near.get(row, ()),
+        )
+        return Sighting(ping, self.reference)
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An event that an error of ours keeps from being understood."""
+
+    of: Sighting
+
+    def devices(self) -> Iterator[tuple[int, str, bool]]:
+        yield 0, self.of.ping.device_id, True
+
+    def sighting(self, row: int) -> Sighting:
+        return self.of
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBatch:
+    """A whole batch, looked at: its parts in order, and how many bodies were no pings or came under a foreign key."""
+
+    parts: tuple[Sightings | Broken, ...]
+    rejected: int
+    foreign_keys: int
+
+
+def see(batch: HubBatch, references: ReferenceSource) -> SeenBatch:
+    """Decode the bodies and find the geofences near each ping. Raises only TransientError, when the world is away."""
+    try:
+        return _see(batch, references)
+    except FootfallError:
+        raise
+    except Exception:  # an error of ours, whatever it is: find the event that has it, and let the others go on
+        log.exception("partition %s: a batch failed as a whole, trying by event", batch.partition.partition_id)
+    seen = [_see_alone(batch.event(row), references) for row in range(len(batch))]
+    return SeenBatch(
+        tuple(part for one in seen for part in one.parts),
+        sum(one.rejected for one in seen),
+        sum(one.foreign_keys for one in seen),
+    )
+
+
+def _see(batch: HubBatch, references: ReferenceSource) -> SeenBatch:
+    pings = decode_pings(batch.bodies, batch.enqueued_at_us)
+    parts = tuple(
+        Sightings(batch, pings, rows, reference, _near(pings, rows, reference))
+        for reference, rows in _by_version(batch.enqueued_at_us[pings.row], references)
+    )
+    keys = [batch.partition_keys[row] for row in pings.row.tolist()]
+    foreign = sum(key != device_id for key, device_id in zip(keys, pings.device_id, strict=True))
+    return SeenBatch(parts, len(pings.rejected), foreign)
+
+
+def _see_alone(event: HubBatch, references: ReferenceSource) -> SeenBatch:
+    try:
+        return _see(event, references)
+    except FootfallError:
+        raise
+    except Exception as error:  # noqa: BLE001 - this is the event that has it: it becomes a decision 'failed'
+        log.error("event %d cannot be decided: %r", int(event.sequence_numbers[0]), error)  # noqa: TRY400 - said above
+    enqueued_us = int(event.enqueued_at_us[0])
+    ping = SeenPing(
+        device_id=event.partition_keys[0] or "",
+        latitude=0.0,
+        longitude=0.0,
+        tracked_at_us=enqueued_us,
+        enqueued_at_us=enqueued_us,
+        accuracy_m=None,
+        partition_id=event.partition.partition_id,
+        sequence_number=int(event.sequence_numbers[0]),
+        near=(),
+    )
+    broken = Broken(Sighting(ping, references.version_for(enqueued_us), is_broken=True))
+    return SeenBatch((broken,), rejected=0, foreign_keys=0)
+
+
+def _by_version(
+    enqueued_at_us: NDArray[np.int64], references: ReferenceSource
+) -> Iterator[tuple[ReferenceData, slice]]:
+    """Runs of pings that one version decides; nearly always one, for enqueued times never fall within a batch."""
+    start, end = 0, len(enqueued_at_us)
+    while start < end:
+        reference = references.version_for(int(enqueued_at_us[start]))
+        stop = end
+        if references.version_for(int(enqueued_at_us[-1])).version != reference.version:
+            stop = start + 1
+            while references.version_for(int(enqueued_at_us[stop])).version == reference.version:
+                stop += 1
+        yield reference, slice(start, stop)
+        start = stop
+
+
+def _near(pings: PingBatch, rows: slice, reference: ReferenceData) -> dict[int, tuple[Near, ...]]:
+    """The geofences near each ping that has one, by the ping's row."""
+    pairs: Pairs = reference.index.match(pings.latitude[rows], pings.longitude[rows])
+    if not len(pairs.ping):
+        return {}
+    found, starts = np.unique(pairs.ping, return_index=True)
+    near = [
+        Near(store, distance_m, inside)
+        for store, distance_m, inside in zip(
+            pairs.store.tolist(), pairs.distance_m.tolist(), pairs.inside.tolist(), strict=True
+        )
+    ]
+    ends = [*starts.tolist()[1:], len(near)]
+    return {
+        rows.start + ping: tuple(near[start:end])
+        for ping, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True)
+    }

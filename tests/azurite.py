@@ -1,11 +1,14 @@
 """An Azurite for tests: a real process, on free ports, with its own data; killed and started again at will."""
 
+import os
 import subprocess
 from pathlib import Path
 
 from infra.local import azurite
 from infra.local.ports import free_ports, is_listening
 from tests.polling import wait_until
+
+CRASH_SCRIPT = Path(__file__).parent / "data" / "azurite_crash.cjs"
 
 
 class AzuriteServer:
@@ -37,11 +40,17 @@ class AzuriteServer:
         assert self.process is not None, "Azurite is not running"
         return self.process.pid
 
-    def start(self) -> None:
+    def start(self, crash: str | None = None, of: str = "") -> None:
+        """Start it; `crash` kills it at a moment that data/azurite_crash.cjs knows, counted in the database `of`."""
         self.location.mkdir(parents=True, exist_ok=True)
+        node, *rest = azurite.command(self.location, self.ports)
+        environment = dict(os.environ)
+        if crash is not None:
+            rest = ["-r", str(CRASH_SCRIPT), *rest]
+            environment |= {"CRASH": crash, "CRASH_FILE": of}
         with (self.location / "azurite.out").open("ab") as log:
             self.process = subprocess.Popen(
-                azurite.command(self.location, self.ports), stdout=log, stderr=log, start_new_session=True
+                [node, *rest], stdout=log, stderr=log, env=environment, start_new_session=True
             )
         wait_until(self._answers, 60, f"Azurite on {self.ports} (its output is in {log.name})")
 
@@ -51,6 +60,12 @@ class AzuriteServer:
 
     def stop(self) -> None:
         self._end(15)
+
+    def wait(self) -> None:
+        """Wait for the end of a server that was told to crash."""
+        assert self.process is not None
+        self.process.wait(timeout=20)
+        self.process = None
 
     def _answers(self) -> bool:
         assert self.process is not None

@@ -1,0 +1,194 @@
+"""Reference data in use: publish a version of stores and promotions, and find the version that decides an event.
+
+Published files never change: they lie under their version, a hash of their bytes. A catalogue lists the versions with
+the instant from which each is in force, so that all workers, a replay, silver and Spark choose alike.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shared.domain.reference import CatalogueEntry, ReferenceData, version_in_force
+from shared.errors import ReferenceRefused, ReferenceUnavailable
+
+log = logging.getLogger(__name__)
+
+LOOK_AGE_US = 30_000_000
+"""A look at the catalogue that is older than this before an event does not count for it."""
+VERSIONS_IN_MEMORY = 3
+PUBLISH_ATTEMPTS = 5
+_SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceFiles:
+    """The bytes of stores.csv and promotions.json, as somebody wrote them."""
+
+    stores_csv: bytes = field(repr=False)
+    promotions_json: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedVersion(CatalogueEntry):
+    """An entry of the catalogue, with the instant at which it was published."""
+
+    published_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The published versions in order, and the tag of that state (None: nothing is there yet)."""
+
+    entries: tuple[PublishedVersion, ...] = ()
+    etag: str | None = None
+
+
+class ReferenceStore(Protocol):
+    """Where published files and their catalogue lie. Raises ReferenceUnavailable when it does not answer."""
+
+    def read_catalogue(self, known: Catalogue | None = None) -> Catalogue:
+        """The catalogue as it is now; *known* itself, at the price of one small request, if nothing changed since."""
+        ...
+
+    def replace_catalogue(self, known: Catalogue, entries: tuple[PublishedVersion, ...]) -> bool:
+        """Put *entries* in the place of *known*; False, and nothing done, if it is no longer what is there."""
+        ...
+
+    def load_files(self, version: str) -> ReferenceFiles:
+        """The files of that version."""
+        ...
+
+    def save_files(self, version: str, files: ReferenceFiles) -> None:
+        """Keep the files under that version; harmless if they are there."""
+        ...
+
+
+Parse = Callable[[bytes, bytes], ReferenceData]
+"""The bytes of stores.csv and of promotions.json become reference data. Raises ReferenceRefused with every fault."""
+Clock = Callable[[], int]
+"""Now, in microseconds since 1970 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What publishing did: the entry of the version, what it holds, and whether it was the newest before."""
+
+    entry: PublishedVersion
+    stores: int
+    promotions: int
+    was_newest: bool
+
+
+def publish(
+    files: ReferenceFiles, *, store: ReferenceStore, parse: Parse, clock: Clock, activation_delay_s: int
+) -> Publication:
+    """Validate, keep the files under their version, append it to the catalogue.
+
+    The delay gives each worker time to look at the catalogue before the version is in force; the first one is in force
+    from the beginning. The version that is the newest already is not published again. Raises ReferenceRefused with
+    every fault, ReferenceUnavailable.
+    """
+    reference = parse(files.stores_csv, files.promotions_json)
+    appended: PublishedVersion | None = None
+    for attempt in range(1, PUBLISH_ATTEMPTS + 1):
+        catalogue = store.read_catalogue()
+        newest = catalogue.entries[-1] if catalogue.entries else None
+        if newest is not None and newest.version == reference.version:
+            return _publication(newest, reference, was_newest=newest != appended)
+        store.save_files(reference.version, files)
+        appended = _next_entry(reference.version, newest, clock(), activation_delay_s)
+        try:
+            if store.replace_catalogue(catalogue, (*catalogue.entries, appended)):
+                return _publication(appended, reference, was_newest=False)
+        except ReferenceUnavailable:
+            if attempt == PUBLISH_ATTEMPTS:
+                raise
+            log.warning("the answer to publishing %s was lost: looking whether it was done", reference.version)
+    raise ReferenceUnavailable(
+        f"version {reference.version} is not published: {PUBLISH_ATTEMPTS} times another publisher was first"
+    )
+
+
+def _publication(entry: PublishedVersion, reference: ReferenceData, *, was_newest: bool) -> Publication:
+    return Publication(entry, len(reference.stores), len(reference.promotions), was_newest)
+
+
+def _next_entry(version: str, newest: PublishedVersion | None, now_us: int, delay_s: int) -> PublishedVersion:
+    """In force from a whole second on, as enqueued times are whole seconds, and never before the version before it."""
+    if newest is None:
+        return PublishedVersion(version, active_from_us=0, published_at_us=now_us)
+    next_second = now_us // _SECOND_US + 1
+    active_from_us = (next_second + delay_s) * _SECOND_US
+    return PublishedVersion(version, max(active_from_us, newest.active_from_us), now_us)
+
+
+class ReferenceCatalogue:
+    """The reference data that decides an event, for one worker: versions are read when they are needed, and kept.
+
+    It may be used from several threads.
+    """
+
+    def __init__(self, store: ReferenceStore, parse: Parse, clock: Clock) -> None:
+        self._store = store
+        self._parse = parse
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._catalogue: Catalogue | None = None
+        self._looked_at_us = 0
+        self._versions: dict[str, ReferenceData] = {}
+        """The last ones that were used, the newest use at the end."""
+
+    @property
+    def entries(self) -> tuple[PublishedVersion, ...]:
+        """The versions that the last look at the catalogue showed."""
+        return self._catalogue.entries if self._catalogue else ()
+
+    def refresh(self, newest_enqueued_us: int, *, force: bool = False) -> None:
+        """Look at the catalogue again if the last look is too old for an event enqueued then, or by *force*.
+
+        Raises ReferenceUnavailable when a look was needed and there was no answer, or nothing was ever published.
+        """
+        with self._lock:
+            if force or not self.entries or self._looked_at_us < newest_enqueued_us - LOOK_AGE_US:
+                self._look()
+
+    def version_for(self, enqueued_at_us: int) -> ReferenceData:
+        """The version in force for an event enqueued then. Raises ReferenceUnavailable when it cannot be read."""
+        with self._lock:
+            if not self.entries:
+                self._look()
+            version = version_in_force(self.entries, enqueued_at_us)
+            reference = self._versions.pop(version, None) or self._load(version)
+            self._versions[version] = reference
+            while len(self._versions) > VERSIONS_IN_MEMORY:
+                self._versions.pop(next(iter(self._versions)))
+            return reference
+
+    def _look(self) -> None:
+        started_us = self._clock()  # what is published while we read may be missing from what we get
+        catalogue = self._store.read_catalogue(self._catalogue)
+        if not catalogue.entries:
+            raise ReferenceUnavailable(
+                "no stores and promotions were ever published: `footfall reference load STORES PROMOTIONS` does it"
+            )
+        self._catalogue, self._looked_at_us = catalogue, started_us
+
+    def _load(self, version: str) -> ReferenceData:
+        files = self._store.load_files(version)
+        try:
+            reference = self._parse(files.stores_csv, files.promotions_json)
+        except ReferenceRefused as refused:
+            raise ReferenceUnavailable(
+                f"version {version} was published by other code, and this code refuses it: {refused.faults[0]}"
+            ) from refused
+        if reference.version != version:
+            raise ReferenceUnavailable(f"the files of version {version} were changed: they hash to {reference.version}")
+        log.info(
+            "reference version %s loaded: %d stores, %d promotions",
+            version,
+            len(reference.stores),
+            len(reference.promotions),
+        )
+        return reference

@@ -12,7 +12,7 @@ from shared.errors import ConfigurationError
 
 CAPTURE_TRIGGER_SOURCES = ("EventGrid", "LogsAndContainerScan")
 STATE_TTL = timedelta(days=8)
-"""How long a device's row counts after its last change. Fixed: replays and live runs must agree on it (design: no policy window exceeds it)."""
+"""How long a device's row counts after its last change. Fixed: live runs and replays must agree on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,8 @@ class Settings:
         found += [
             f"{name} is {value}; it must be at least {least}"
             for name, value, least in (
-                ("REFERENCE_ACTIVATION_DELAY_S", self.reference_activation_delay_s, 0),
+                # Workers look at the catalogue again after 30 s: with less, two of them might decide differently.
+                ("REFERENCE_ACTIVATION_DELAY_S", self.reference_activation_delay_s, 31),
                 ("DELIVERY_WINDOW_S", self.delivery_window_s, 1),
                 ("BRONZE_LIFETIME_DAYS", self.bronze_lifetime_days, 1),
             )

@@ -1,5 +1,6 @@
 """How the app is: what is loaded, how far behind it is, and what is wrong, in words."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,20 +10,13 @@ from shared.errors import TransientError
 from shared.settings import Settings
 from shared.workflows.evaluate import Totals
 from shared.workflows.partition_state import HubPartition, Position, StateStore
+from shared.workflows.sightings import ReferenceSource
 
 
 class HubProgress(Protocol):
     """Knows how far the hub has got. Raises HubUnavailable when it does not answer."""
 
     def last_sequence_numbers(self) -> dict[HubPartition, int]: ...
-
-
-class ReferenceInForce(Protocol):
-    """Knows the version in force. Raises ReferenceUnavailable when it cannot be read."""
-
-    def current_version(self) -> str | None:
-        """None when nothing was ever published."""
-        ...
 
 
 class Evaluated(Protocol):
@@ -68,10 +62,12 @@ class HealthCheck:
     """Asks every part, and says what it found; a part that is away is a problem, not an error."""
 
     settings: Settings
-    references: ReferenceInForce
+    references: ReferenceSource
     hub: HubProgress
     states: StateStore
     evaluated: Evaluated
+    clock: Callable[[], int]
+    """Now, in microseconds since 1970 UTC."""
 
     def report(self) -> HealthReport:
         """Look now. Never raises for a part that is away."""
@@ -88,14 +84,13 @@ class HealthCheck:
         return HealthReport(problems, version, lag, partitions, totals)
 
     def _version(self, problems: list[str]) -> str | None:
+        now_us = self.clock()
         try:
-            version = self.references.current_version()
+            self.references.refresh(now_us)
+            return self.references.version_for(now_us).version
         except TransientError as error:
             problems.append(str(error))
             return None
-        if version is None:
-            problems.append("no reference data was published yet: run `footfall reference load STORES PROMOTIONS`")
-        return version
 
     def _partitions(self, problems: list[str]) -> list[PartitionHealth]:
         try:

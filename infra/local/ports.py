@@ -2,11 +2,10 @@
 
 import contextlib
 import socket
-from pathlib import Path
+
+import psutil
 
 LOOPBACK = "127.0.0.1"
-_LISTENING = "0A"
-"""The state of a listening socket in /proc/net/tcp."""
 
 
 def free_ports(count: int) -> tuple[int, ...]:
@@ -33,13 +32,11 @@ def is_free(port: int) -> bool:
 
 
 def holder(port: int) -> str | None:
-    """Who listens on the port, as `name (pid N)`; None where the system does not say (other user, or no /proc)."""
-    inodes = _listening_inodes(port)
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*") if inodes else ():
-        with contextlib.suppress(OSError):
-            if str(descriptor.readlink()) in inodes:
-                process = descriptor.parents[1]
-                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+    """Who listens on the port, as `name (pid N)`; None where the system does not say, as for another user's process."""
+    with contextlib.suppress(psutil.Error):  # the process may end meanwhile, and macOS hides foreign ones
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return None
 
 
@@ -53,15 +50,3 @@ def _bound(port: int) -> socket.socket:
         server.close()
         raise
     return server
-
-
-def _listening_inodes(port: int) -> set[str]:
-    inodes = set()
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        if not table.exists():
-            continue
-        for line in table.read_text().splitlines()[1:]:
-            _, local, _, state, *rest = line.split()
-            if state == _LISTENING and int(local.rpartition(":")[2], 16) == port:
-                inodes.add(f"socket:[{rest[5]}]")
-    return inodes

@@ -211,8 +211,10 @@ def _write_until_killed(writers: list[Writer], server: AzuriteServer, after: int
     goal = sum(writer.acknowledged for writer in writers) + after
     with ThreadPoolExecutor(len(writers)) as threads:
         runs = [threads.submit(writer.run) for writer in writers]
-        wait_until(lambda: sum(writer.acknowledged for writer in writers) >= goal, 60, f"{goal} acknowledged writes")
-        server.kill()
+        try:
+            wait_until(lambda: sum(writer.acknowledged for writer in writers) >= goal, 60, f"{goal} acknowledged")
+        finally:
+            server.kill()  # which ends the threads
     for run in runs:
         run.result()
 

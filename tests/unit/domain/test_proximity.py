@@ -1,0 +1,284 @@
+"""Proximity: every decision of the index is geopy's, anywhere on Earth, and on the real data sets."""
+
+import tracemalloc
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from geographiclib.geodesic import Geodesic
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.domain.proximity import LEAST_CELL_DEG, GeofenceIndex, Pairs, geodesic_m
+
+RADIUS_M = 100.0
+
+
+@dataclass(frozen=True)
+class World:
+    """Stores and pings as columns; small enough to ask geopy about every pair."""
+
+    latitude: np.ndarray
+    longitude: np.ndarray
+    radius_m: np.ndarray
+    ping_latitude: np.ndarray
+    ping_longitude: np.ndarray
+    margin_m: float
+
+    def index(self) -> GeofenceIndex:
+        return GeofenceIndex(self.latitude, self.longitude, self.radius_m, margin_m=self.margin_m)
+
+    def match(self) -> Pairs:
+        return self.index().match(self.ping_latitude, self.ping_longitude)
+
+    def brute_force(self) -> list[tuple[int, int, float, bool]]:
+        """Every pair that geopy finds within radius + margin: ping, store, distance, inside."""
+        pairs = []
+        for ping, here in enumerate(zip(self.ping_latitude, self.ping_longitude, strict=True)):
+            for store, there in enumerate(zip(self.latitude, self.longitude, strict=True)):
+                distance_m = geodesic_m(*here, *there)
+                if distance_m <= self.radius_m[store] + self.margin_m:
+                    pairs.append((ping, store, distance_m, bool(distance_m <= self.radius_m[store])))
+        return pairs
+
+
+def world(stores, pings, margin_m=0.0) -> World:
+    """A world of stores (latitude, longitude, radius_m) and pings (latitude, longitude)."""
+    store_columns = np.array(stores, dtype=float).reshape(-1, 3).T
+    ping_columns = np.array(pings, dtype=float).reshape(-1, 2).T
+    return World(*store_columns, *ping_columns, margin_m)
+
+
+def moved(latitude: float, longitude: float, azimuth: float, length_m: float) -> tuple[float, float]:
+    """The position `length_m` metres away."""
+    end = Geodesic.WGS84.Direct(latitude, longitude, azimuth, length_m)
+    return end["lat2"], end["lon2"]
+
+
+ANCHORS = [
+    (51.501, -0.142),  # on the edges of the smallest cells
+    (0.0, 0.0),
+    (90.0, 0.0),
+    (-90.0, 77.0),
+    (89.9999, -120.0),
+    (-89.99999999, 45.0),
+    (-17.0, 180.0),
+    (65.0, -180.0),
+    (-16.5, 179.99999999),
+    (78.22, 15.65),
+]
+AZIMUTHS = st.sampled_from([0.0, 90.0, 180.0, 270.0]) | st.floats(0, 360)
+SHIFTS_M = st.sampled_from([0.0, 1e-10, -1e-10, 1e-9, -1e-9, 1e-7, -1e-7, 1e-6, -1e-6, 1e-3, -1e-3]) | st.floats(
+    -50, 50
+)
+
+
+@st.composite
+def worlds(draw):
+    """A cluster of stores about an awkward place, and pings next to the edges of their geofences."""
+    anchor = draw(st.sampled_from(ANCHORS) | st.tuples(st.floats(-90, 90), st.floats(-180, 180)))
+    spread_m, largest_m = draw(st.sampled_from([(50, 50), (500, 500), (3_000, 2_000), (20_000, 10_000)]))
+    margin_m = draw(st.sampled_from([0.0, 20.0]))
+    stores, pings = [], []
+    for _ in range(draw(st.integers(1, 7))):
+        place = moved(*anchor, draw(AZIMUTHS), draw(st.floats(0, spread_m) | st.just(0.0)))
+        radius_m = draw(st.floats(10, largest_m) | st.just(10.0))
+        edge_m = radius_m + draw(st.sampled_from([0.0, margin_m])) + draw(SHIFTS_M)
+        ping = moved(*place, draw(AZIMUTHS), max(edge_m, 0.0))
+        if draw(st.booleans()):  # the ping exactly on the edge, or one rounding inside or outside
+            radius_m = max(geodesic_m(*ping, *place), 1.0)
+            radius_m = draw(st.sampled_from([radius_m, np.nextafter(radius_m, 0), np.nextafter(radius_m, 1e9)]))
+        stores.append((*place, radius_m))
+        pings.append(ping)
+    return world(stores, pings, margin_m)
+
+
+def assert_is_brute_force(pairs: Pairs, expected: list[tuple[int, int, float, bool]]) -> None:
+    assert list(zip(pairs.ping, pairs.store, pairs.inside, strict=True)) == [(p, s, i) for p, s, _, i in expected]
+    assert pairs.distance_m == pytest.approx([distance_m for _, _, distance_m, _ in expected], rel=0, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=250)
+@given(worlds())
+def test_every_decision_is_geopys_in_any_world(some_world):
+    assert_is_brute_force(some_world.match(), some_world.brute_force())
+
+
+@settings(deadline=None, max_examples=50)
+@given(worlds())
+def test_a_ping_has_the_same_pairs_alone_and_in_a_batch(some_world):
+    index, batch = some_world.index(), some_world.match()
+    for ping in range(len(some_world.ping_latitude)):
+        rows = slice(ping, ping + 1)
+        alone = index.match(some_world.ping_latitude[rows], some_world.ping_longitude[rows])
+        mine = batch.ping == ping
+        assert alone.store.tolist() == batch.store[mine].tolist()
+        assert alone.distance_m.tolist() == batch.distance_m[mine].tolist()
+        assert alone.inside.tolist() == batch.inside[mine].tolist()
+
+
+@settings(deadline=None, max_examples=100)
+@given(worlds())
+def test_the_distance_of_a_given_pair_decides_as_geopy_does(some_world):
+    index = some_world.index()
+    for store, place in enumerate(zip(some_world.latitude, some_world.longitude, strict=True)):
+        expected = [
+            geodesic_m(*here, *place) for here in zip(some_world.ping_latitude, some_world.ping_longitude, strict=True)
+        ]
+        rows = np.full(len(expected), store)
+        found = index.distance_m(some_world.ping_latitude, some_world.ping_longitude, rows)
+        assert found == pytest.approx(expected, rel=0, abs=1e-6)
+        for limit_m in (some_world.radius_m[store], some_world.radius_m[store] + some_world.margin_m):
+            assert (found > limit_m).tolist() == [distance_m > limit_m for distance_m in expected]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(-90_000, 90_000), st.integers(-180_000, 180_000), AZIMUTHS, st.floats(0, 11))
+def test_a_ping_on_the_corner_of_a_cell_finds_the_stores_around_it(row, column, azimuth, length_m):
+    corner = row * LEAST_CELL_DEG, column * LEAST_CELL_DEG
+    some_world = world([(*moved(*corner, azimuth, length_m), 10.0)], [corner])
+    assert_is_brute_force(some_world.match(), some_world.brute_force())
+
+
+def test_stores_on_both_sides_of_the_antimeridian_are_near():
+    some_world = world([(0.0, 179.9999, 50.0), (0.0, -179.9999, 50.0)], [(0.0, 180.0), (0.0, -180.0)])
+    assert list(zip(some_world.match().ping, some_world.match().store, strict=True)) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_a_store_at_the_pole_is_near_at_every_longitude():
+    pings = [(89.9999, longitude) for longitude in range(-180, 181, 15)]  # 11 m from the pole
+    assert world([(90.0, 0.0, 20.0)], pings).match().inside.all()
+
+
+def test_a_ping_within_the_margin_is_near_and_not_inside():
+    store = (51.5, -0.1)
+    pings = [moved(*store, 30, length_m) for length_m in (99.9, 100.1, 119.9, 120.1)]
+    pairs = world([(*store, 100.0)], pings, margin_m=20.0).match()
+    assert pairs.ping.tolist() == [0, 1, 2]
+    assert pairs.inside.tolist() == [True, False, False]
+
+
+def test_pairs_are_ordered_by_ping_and_then_by_store_row():
+    pings = [(51.5, -0.1), (10.0, 10.0), (51.5001, -0.1)]
+    pairs = world([(51.5002, -0.1, 100.0), (51.5, -0.1, 100.0), (51.4999, -0.1, 100.0)], pings).match()
+    assert list(zip(pairs.ping, pairs.store, strict=True)) == [(0, 0), (0, 1), (0, 2), (2, 0), (2, 1), (2, 2)]
+
+
+def test_a_crowded_place_is_worked_through_whole():
+    stores, pings = 3_000, 200  # 600,000 pairs: more than one block of candidates
+    here = np.full(stores, 51.5), np.full(stores, -0.1)
+    index = GeofenceIndex(*here, np.full(stores, 50.0), margin_m=0.0)
+    pairs = index.match(np.full(pings, 51.5), np.full(pings, -0.1))
+    assert np.array_equal(pairs.ping, np.repeat(np.arange(pings), stores))
+    assert np.array_equal(pairs.store, np.tile(np.arange(stores), pings))
+    assert pairs.inside.all()
+
+
+def test_no_stores_and_no_pings_have_no_pairs():
+    nobody, nowhere = world([], [(51.5, -0.1)]), world([(51.5, -0.1, 100.0)], [])
+    for pairs in (nobody.match(), nowhere.match(), world([], []).match()):
+        assert (len(pairs.ping), len(pairs.store), len(pairs.distance_m), len(pairs.inside)) == (0, 0, 0, 0)
+
+
+def test_radii_from_10_m_to_10_km_in_one_city_do_not_explode_the_index():
+    random = np.random.default_rng(1)
+    stores = 20_000
+    latitude, longitude = random.normal(51.5, 0.1, stores), random.normal(-0.1, 0.15, stores)
+    radius_m = np.where(np.arange(stores) % 100, 10.0, 10_000.0)
+    tracemalloc.start()
+    index = GeofenceIndex(latitude, longitude, radius_m, margin_m=20.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(index) == stores
+    assert peak < 32 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("store", "margin_m", "message"),
+    [
+        ((91.0, 0.0, 50.0), 0.0, "store row 0: latitude is 91.0; valid are -90 to 90"),
+        ((0.0, 180.5, 50.0), 0.0, "store row 0: longitude is 180.5; valid are -180 to 180"),
+        ((np.nan, 0.0, 50.0), 0.0, "store row 0: latitude is nan"),
+        ((0.0, 0.0, 0.0), 0.0, "store row 0: radius_m is 0.0; valid are more than 0 to 100000"),
+        ((0.0, 0.0, 99_990.0), 20.0, "store row 0: radius_m is 99990.0; valid are more than 0 to 99980"),
+        ((0.0, 0.0, np.inf), 20.0, "store row 0: radius_m is inf"),
+        ((0.0, 0.0, 50.0), -1.0, "margin_m is -1.0; valid are 0 to 100000"),
+    ],
+)
+def test_a_geofence_that_cannot_be_decided_exactly_is_refused(store, margin_m, message):
+    with pytest.raises(ValueError, match=message):
+        world([store], [], margin_m).index()
+
+
+def test_columns_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match="2 latitudes, 1 longitudes, 1 radii"):
+        GeofenceIndex(np.zeros(2), np.zeros(1), np.ones(1), margin_m=0.0)
+
+
+def positions(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    table = pl.read_csv(path, columns=["latitude", "longitude"], schema_overrides={"latitude": pl.Float64})
+    return table["latitude"].to_numpy(), table["longitude"].to_numpy()
+
+
+@pytest.fixture(scope="module", name="premises")
+def _premises(real_data: Path) -> tuple[np.ndarray, np.ndarray]:
+    return positions(real_data / "fhrs_uk" / "fhrs_uk_2015.csv.gz")
+
+
+@pytest.fixture(scope="module", name="premises_index")
+def _premises_index(premises) -> GeofenceIndex:
+    return GeofenceIndex(*premises, np.full(len(premises[0]), RADIUS_M), margin_m=20.0)
+
+
+@pytest.mark.realdata
+def test_buses_across_the_country_have_68_487_pairs_with_food_premises(real_data, premises_index):
+    pairs = premises_index.match(*positions(real_data / "uk_bus" / "uk_bus_positions_20220108.csv"))
+    assert np.count_nonzero(pairs.inside) == 68_487
+    assert len(np.unique(pairs.ping[pairs.inside])) == 9_478
+
+
+@pytest.mark.realdata
+def test_a_bus_on_route_14_has_7_523_pairs_with_food_premises(real_data, premises_index):
+    pairs = premises_index.match(*positions(real_data / "uk_bus" / "route14_outbound.csv"))
+    assert np.count_nonzero(pairs.inside) == 7_523
+    assert len(np.unique(pairs.ping[pairs.inside])) == 1_000
+
+
+@pytest.mark.realdata
+def test_437_379_stores_take_less_than_200_mb_also_while_the_index_is_built(premises):
+    tracemalloc.start()
+    index = GeofenceIndex(*premises, np.full(len(premises[0]), RADIUS_M), margin_m=20.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(index) == 437_379
+    assert peak < 200e6
+
+
+@pytest.mark.realdata
+def test_1_088_real_pairs_at_99_to_101_m_are_decided_as_two_libraries_decided(real_data):
+    table = pl.read_csv(real_data / "geodtest" / "DERIVED_uk_bus_x_fhrs_99-101m.csv.gz").to_dict(as_series=False)
+    columns = {name: np.array(values) for name, values in table.items()}
+    rows = np.arange(len(columns["store_lat"]))
+    index = GeofenceIndex(columns["store_lat"], columns["store_lon"], np.full(len(rows), RADIUS_M), margin_m=0.0)
+    distance_m = index.distance_m(columns["bus_lat"], columns["bus_lon"], rows)
+    pairs = index.match(columns["bus_lat"], columns["bus_lon"])
+    inside = columns["geographiclib_m"] <= RADIUS_M
+    assert len(rows) == 1_088
+    assert np.array_equal(inside, columns["proj_geodesic_m"] <= RADIUS_M)
+    assert distance_m == pytest.approx(columns["geographiclib_m"], rel=0, abs=1e-6)
+    assert np.array_equal(distance_m <= RADIUS_M, inside)
+    assert np.array_equal(pairs.ping[pairs.ping == pairs.store], np.flatnonzero(inside))
+    assert np.count_nonzero(inside != (columns["haversine_6371008.8_m"] <= RADIUS_M)) > 200
+
+
+@pytest.mark.realdata
+def test_karneys_short_geodesics_are_inside_a_radius_just_above_and_outside_one_just_below(real_data):
+    table = np.loadtxt(real_data / "geodtest" / "GeodTest-short.dat.gz")
+    table = table[(table[:, 6] >= 1e-3) & (table[:, 6] <= 99_000)]
+    here, there, length_m = table[:, 0:2].T, table[:, 3:5].T, table[:, 6]
+    for nudge_m, inside in ((1e-6, True), (-1e-6, False)):
+        pairs = GeofenceIndex(*there, length_m + nudge_m, margin_m=0.0).match(*here)
+        own = set(pairs.ping[pairs.ping == pairs.store].tolist())
+        assert own == (set(range(len(table))) if inside else set())

@@ -35,7 +35,8 @@ def holder(port: int) -> str | None:
     """Who listens on the port, as `name (pid N)`; None where the system does not say, as for another user's process."""
     with contextlib.suppress(psutil.Error):  # the process may end meanwhile, and macOS hides foreign ones
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            if listens and connection.pid:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return None
 

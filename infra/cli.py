@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from infra.commands import stack
+from infra.commands import reference, stack
 from infra.commands.common import errors
 from infra.local.azurite import ToolMissing
 from infra.local.control import NoAnswer
@@ -23,6 +23,7 @@ app.command()(stack.down)
 app.command()(stack.status)
 app.command()(stack.reset)
 app.command()(stack.logs)
+app.add_typer(reference.app, name="reference")
 
 
 def main() -> None:
@@ -32,5 +33,6 @@ def main() -> None:
     try:
         app()
     except (FootfallError, StackError, NoAnswer, ToolMissing) as error:
-        errors.print(f"[bold red]error:[/bold red] {error}", soft_wrap=True)
+        errors.print("[bold red]error:[/bold red]", end=" ")
+        errors.print(str(error), markup=False, soft_wrap=True)
         sys.exit(1)

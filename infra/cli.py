@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from infra.commands import reference, stack
+from infra.commands import reference, results, stack
 from infra.commands.common import errors
 from infra.local.azurite import ToolMissing
 from infra.local.control import NoAnswer
@@ -23,6 +23,9 @@ app.command()(stack.down)
 app.command()(stack.status)
 app.command()(stack.reset)
 app.command()(stack.logs)
+app.command()(results.offers)
+app.command()(results.tables)
+app.command()(results.flush)
 app.add_typer(reference.app, name="reference")
 
 

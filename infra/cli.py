@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from infra.commands import reference, results, stack
+from infra.commands import demo, reference, results, stack
 from infra.commands.common import errors
 from infra.local.azurite import ToolMissing
 from infra.local.control import NoAnswer
@@ -26,6 +26,7 @@ app.command()(stack.logs)
 app.command()(results.offers)
 app.command()(results.tables)
 app.command()(results.flush)
+app.command()(demo.demo)
 app.add_typer(reference.app, name="reference")
 
 

@@ -1,7 +1,9 @@
 """What all commands share: the consoles, the option that names the home, and JSON for machines."""
 
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import msgspec
@@ -32,6 +34,15 @@ def running_stack(home: Path) -> Stack:
     stack = stack_of(home)
     stack.refuse_unless_ready()
     return stack
+
+
+def stop_on_sigterm() -> None:
+    """Let SIGTERM do what Ctrl-C does, so that both stop things in order."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def print_json(value: object) -> None:

@@ -1,15 +1,13 @@
 """`footfall up`, `down`, `status`, `reset` and `logs`."""
 
-import signal
 import time
 from dataclasses import replace
-from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from infra.commands.common import HomeOption, JsonOption, console, errors, print_json, stack_of
+from infra.commands.common import HomeOption, JsonOption, console, errors, print_json, stack_of, stop_on_sigterm
 from infra.local.home import DEFAULT_HOME, StackPorts
 from infra.local.log_files import LogFollower, last_lines
 from infra.local.stack import Stack
@@ -50,7 +48,7 @@ def up(
         "http": http_port,
     }
     stack.ports = replace(stack.ports, **{name: port for name, port in wanted.items() if port is not None})
-    signal.signal(signal.SIGTERM, _interrupt)
+    stop_on_sigterm()
     stack.up()
     _say_where_it_is(stack)
     if not detach:
@@ -115,10 +113,6 @@ def logs(
 def _show(service: str, line: str) -> None:
     console.print(f"[dim]{service:>9}[/dim] ", end="")
     console.print(line, markup=False, soft_wrap=True)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _say_where_it_is(stack: Stack) -> None:

@@ -4,11 +4,14 @@
   x TransientError         retrying may help: it rises to the trigger's retry policy
     + StateUnavailable       the state table could not be read or written
     + LakeUnavailable        the lake's storage did not answer
+      - LakeConflict           another writer of the same table was faster: look again, and do it again
     + HubUnavailable         an event hub did not answer
     + ReferenceUnavailable   the reference data could not be looked up
   x ConfigurationError     nothing helps but another setting or another deployment
   x ReferenceRefused       stores or promotions with faults: carries all of them, by line
+  x RequestRefused         a request over HTTP asks for what is not valid or not allowed
   x CaptureFileUnreadable  a capture file that is not Avro, or is cut short: poison, not a retry
+  x CaptureFileTooOld      a capture file so old that nothing can tell whether silver has it: poison as well
 
 A ping that cannot be used is no exception: it is a value with a reason (`shared.domain.pings`), and it goes to quarantine.
 """
@@ -32,6 +35,10 @@ class LakeUnavailable(TransientError):
     """The storage of the lake did not answer."""
 
 
+class LakeConflict(LakeUnavailable):
+    """Another writer committed to the same table first; the same work on the table's new state may succeed."""
+
+
 class HubUnavailable(TransientError):
     """An event hub did not answer."""
 
@@ -52,5 +59,13 @@ class ReferenceRefused(FootfallError):
         super().__init__(f"{len(self.faults)} fault(s) in the reference data:\n" + "\n".join(self.faults))
 
 
+class RequestRefused(FootfallError):
+    """A request over HTTP cannot be served as it is; the message names what would be valid."""
+
+
 class CaptureFileUnreadable(FootfallError):
     """A capture file is not Avro, has a foreign schema or ends too early; the message says where."""
+
+
+class CaptureFileTooOld(FootfallError):
+    """A capture file is older than the lake remembers commits; nothing can tell whether its rows are there already."""

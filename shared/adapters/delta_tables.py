@@ -1,0 +1,410 @@
+"""The lake's tables in Delta, through delta-rs: the one place that creates them and commits to them, read by Polars.
+
+A commit that must happen once carries an application transaction. It is looked up on the very handle that commits:
+delta-rs refuses the commit when somebody committed the same transaction after the handle's version, and looks no
+further, so only handle and look-up together leave no gap.
+"""
+
+import logging
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.schema import PrimitiveType
+
+from shared.adapters.delta_log import read_changes
+from shared.adapters.frame_spool import FrameSpool
+from shared.adapters.lake_storage import DELTA_RETRIES, Access, LakeStorage
+from shared.errors import LakeConflict, LakeUnavailable
+from shared.medallion.gold import GoldTable
+from shared.medallion.lake import LAKE_TABLES
+from shared.medallion.periods import Grain, Periods
+from shared.medallion.tables import INSTANT, Layer, Table
+
+log = logging.getLogger(__name__)
+
+DELTA_TYPES: tuple[tuple[pl.DataType, str], ...] = (
+    (pl.String(), "string"),
+    (pl.Int64(), "long"),
+    (pl.Float64(), "double"),
+    (pl.Boolean(), "boolean"),
+    (pl.Binary(), "binary"),
+    (pl.Date(), "date"),
+    (INSTANT, "timestamp"),
+)
+"""The types of our tables. No other: delta-rs, Polars and Spark must agree on each without a table feature."""
+
+READER_VERSION, WRITER_VERSION = 1, 2
+"""The protocol of our tables. A table with a newer one has a feature that somebody else turned on."""
+
+COMMIT_ATTEMPTS = 5
+FILE_VERSION = 1
+"""The version in a capture file's transaction: a file is refined once, so it never grows."""
+TOKEN_MARGIN_S = 600
+"""A handle whose token ends sooner is opened anew: a commit may take minutes."""
+
+_WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=131_072)
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True, slots=True)
+class TableSummary:
+    """A lake table from its log: `version` and `changed_at` are None while it does not exist."""
+
+    name: str
+    rows: int
+    files: int
+    version: int | None
+    changed_at: datetime | None
+
+
+@dataclass(slots=True)
+class _Handle:
+    delta: DeltaTable
+    access: Access
+
+
+class DeltaTables:
+    """All tables of one lake; may be used from several threads."""
+
+    def __init__(self, storage: LakeStorage, *, remembered: timedelta) -> None:
+        """*remembered*: how long a silver table knows which files it has."""
+        self._storage = storage
+        self._silver_properties = {"delta.setTransactionRetentionDuration": f"interval {remembered.days} days"}
+        self._idle: dict[Table, list[_Handle]] = defaultdict(list)
+
+    # Silver: a file's rows once.
+
+    def has_file(self, table: Table, file: str) -> bool:
+        """Whether the table has the rows of that file."""
+        with self._handle(table) as handle:
+            return _seen(handle.delta, file) is not None
+
+    @contextmanager
+    def append_file(self, table: Table, file: str) -> Iterator["FileAppend"]:
+        """Begin to collect the rows of a file; what is not committed is dropped at the end of the context."""
+        spool = FrameSpool(table.schema)
+        try:
+            yield FileAppend(self, table, file, spool)
+        finally:
+            spool.close()
+
+    def commit_file(self, table: Table, file: str, rows: pl.LazyFrame) -> bool:
+        """Append the rows in one commit unless the table has the file; whether it was done."""
+        for attempt in range(1, COMMIT_ATTEMPTS + 1):
+            with self._handle(table) as handle:
+                if _seen(handle.delta, file) is not None:
+                    return False
+                try:
+                    write_deltalake(
+                        handle.delta,
+                        rows.collect_batches(lazy=True, maintain_order=True),
+                        mode="append",
+                        schema_mode="merge",
+                        writer_properties=_WRITER,
+                        commit_properties=_transactions({file: FILE_VERSION}, expires=True),
+                    )
+                except CommitFailedError as error:
+                    log.info("%s: attempt %d to commit %s: %s", table, attempt, file, error)
+                else:
+                    return True
+        raise LakeConflict(f"{table}: {COMMIT_ATTEMPTS} times another writer was faster than the commit of {file}")
+
+    # Gold: what changed, computed again.
+
+    @contextmanager
+    def snapshot(self, table: Table) -> Iterator["TableSnapshot"]:
+        """A source as it is now."""
+        with self._handle(table) as handle:
+            yield TableSnapshot(table, handle, self._storage.location(table))
+
+    @contextmanager
+    def gold(self, gold: GoldTable) -> Iterator["TableWriter"]:
+        """A gold table as it is now, to be replaced."""
+        with self._handle(gold.table) as handle:
+            yield TableWriter(gold, handle)
+
+    # Reading and looking after them.
+
+    def scan(self, table: Table) -> pl.LazyFrame:
+        """All rows of a table as it is now."""
+        with self._handle(table) as handle:
+            return _scan(table, handle.delta.file_uris(), handle.access)
+
+    def summaries(self, tables: Sequence[Table] = LAKE_TABLES) -> list[TableSummary]:
+        """Each table, from its log alone."""
+        return [self._summary(table) for table in tables]
+
+    def problems(self, tables: Sequence[Table] = LAKE_TABLES) -> list[str]:
+        """What somebody else changed about our tables, in words; empty when all is well."""
+        found: list[str] = []
+        for table in tables:
+            delta = self._open_existing(table)
+            if delta is not None:
+                found += _foreign_features(table, delta.delta)
+        return found
+
+    def _summary(self, table: Table) -> TableSummary:
+        handle = self._open_existing(table)
+        if handle is None:
+            return TableSummary(str(table), 0, 0, None, None)
+        with _errors_of(table):
+            files = pl.DataFrame(handle.delta.get_add_actions())
+            newest = handle.delta.history(1)[0]["timestamp"]
+            return TableSummary(
+                str(table),
+                int(files["num_records"].sum()) if files.height else 0,
+                files.height,
+                handle.delta.version(),
+                datetime.fromtimestamp(newest / 1000, UTC),
+            )
+
+    # Handles: opening a table reads its log, so a handle is kept and brought up to date; never two users at once.
+
+    @contextmanager
+    def _handle(self, table: Table) -> Iterator[_Handle]:
+        """A handle of the table at its newest version; what fails within is told apart, and the handle dropped."""
+        with _errors_of(table):
+            handle = self._idle_handle(table) or self._open(table)
+            yield handle
+        self._idle[table].append(handle)
+
+    def _idle_handle(self, table: Table) -> _Handle | None:
+        try:
+            handle = self._idle[table].pop()
+        except IndexError:
+            return None
+        if not handle.access.is_valid_for(TOKEN_MARGIN_S):
+            return None
+        try:
+            handle.delta.update_incremental()
+        except DeltaError as error:
+            log.info("%s is opened anew: %s", table, error)
+            return None
+        return handle
+
+    def _open(self, table: Table) -> _Handle:
+        handle = self._open_existing(table) or self._create(table)
+        wanted = self._properties(table)
+        if any(handle.delta.metadata().configuration.get(key) != value for key, value in wanted.items()):
+            handle.delta.alter.set_table_properties(wanted)
+        return handle
+
+    def _open_existing(self, table: Table) -> _Handle | None:
+        access = self._storage.access()
+        with _errors_of(table):
+            try:
+                return _Handle(DeltaTable(self._storage.location(table), storage_options=_options(access)), access)
+            except TableNotFoundError:
+                return None
+
+    def _create(self, table: Table) -> _Handle:
+        access = self._storage.access()
+        try:
+            delta = DeltaTable.create(
+                self._storage.location(table),
+                Schema([Field(name, _delta_type(table, name)) for name in table.schema]),
+                mode="error",
+                name=str(table),
+                partition_by=[table.partition_by] if table.partition_by else None,
+                configuration=self._properties(table),
+                storage_options=_options(access),
+            )
+        except DeltaError as error:
+            handle = self._open_existing(table)  # another worker may have created it in between
+            if handle is None:
+                raise LakeUnavailable(f"{table} cannot be created: {_words(error)}") from error
+            return handle
+        log.info("created %s", table)
+        return _Handle(delta, access)
+
+    def _properties(self, table: Table) -> dict[str, str]:
+        return {} if table.layer is Layer.GOLD else self._silver_properties
+
+
+@dataclass(frozen=True, slots=True)
+class FileAppend:
+    """A file's rows for one table, collected until they are committed as a whole."""
+
+    tables: DeltaTables
+    table: Table
+    file: str
+    spool: FrameSpool
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Collect rows; nobody sees them yet."""
+        self.spool.add(self.table.conform(rows))
+
+    def commit(self) -> bool:
+        """Commit all rows at once; False, and nothing done, if the table has the file by now."""
+        return self.tables.commit_file(self.table, self.file, self.spool.rows())
+
+
+@dataclass(frozen=True, slots=True)
+class TableSnapshot:
+    """A table at one version."""
+
+    table: Table
+    handle: _Handle
+    location: str
+
+    @property
+    def key(self) -> str:
+        """The table's name and identity: one that was made anew has versions of its own."""
+        return f"{self.table}@{self.handle.delta.metadata().id}"
+
+    @property
+    def version(self) -> int:
+        return self.handle.delta.version()
+
+    def changed(self, instant: str, grain: Grain, since: int) -> Periods | None:
+        """The periods of the rows that came or went after version *since*; None when the log does not say.
+
+        Of added files the instants are read, not their range: one late ping must not make a week be computed again.
+        """
+        access = self.handle.access
+        changes = read_changes(self.location, since, self.version, access.options)
+        if changes is None or None in changes.removed:
+            return None
+        try:
+            starts = _scan(self.table, changes.added, access).select(grain.start_of(pl.col(instant))).unique().collect()
+        except FileNotFoundError:
+            return None  # compacted and vacuumed since
+        gone = Periods.of_captures(datetime.fromisoformat(day).date() for day in changes.removed if day)
+        return gone | Periods.of(grain, starts.to_series().drop_nulls())
+
+    def scan(self, instant: str, periods: Periods | None) -> pl.LazyFrame:
+        """The rows whose instant lies in the periods, or all of them; files that have none are not opened."""
+        if periods is None:
+            return _scan(self.table, self.handle.delta.file_uris(), self.handle.access)
+        of_partition = f"{self.table.partition_by} >= '{periods.earliest_capture}'"
+        files = self.handle.delta.file_uris(
+            file_pruning_predicate=f"{of_partition} AND ({_condition(instant, periods)})"
+        )
+        return _scan(self.table, files, self.handle.access).filter(periods.hold(pl.col(instant)))
+
+
+@dataclass(frozen=True, slots=True)
+class TableWriter:
+    """A gold table, held at one version until it is replaced."""
+
+    gold: GoldTable
+    handle: _Handle
+
+    def seen(self, key: str) -> int | None:
+        """The version of a source that the table's rows are computed from."""
+        return _seen(self.handle.delta, key)
+
+    def replace(self, rows: pl.DataFrame, periods: Periods | None, seen: Mapping[str, int]) -> None:
+        """Put the rows in the place of those periods, or of all rows; raises LakeConflict if the table has moved on."""
+        predicate = None if periods is None else _gold_condition(self.gold, periods)
+        try:
+            write_deltalake(
+                self.handle.delta,
+                self.gold.table.conform(rows),
+                mode="overwrite",
+                schema_mode="merge",
+                predicate=predicate,
+                writer_properties=_WRITER,
+                # Without last_updated: what a table has seen is never forgotten.
+                commit_properties=_transactions(seen, expires=False),
+            )
+        except CommitFailedError as error:
+            raise LakeConflict(f"{self.gold.table}: {_words(error)}") from error
+
+
+def _scan(table: Table, files: Sequence[str], access: Access) -> pl.LazyFrame:
+    """The rows of those files, in the columns and types of the table whatever its files were written with."""
+    if not files:
+        return table.empty().lazy()
+    in_path = {table.partition_by: table.schema[table.partition_by]} if table.partition_by else {}
+    return pl.scan_parquet(
+        list(files),
+        schema=pl.Schema({name: dtype for name, dtype in table.schema.items() if name not in in_path}),
+        hive_schema=in_path or None,
+        hive_partitioning=bool(in_path),
+        missing_columns="insert",
+        extra_columns="ignore",
+        storage_options=dict(access.options) or None,
+        credential_provider=None,
+    ).select(table.schema.names())
+
+
+def _seen(delta: DeltaTable, app_id: str) -> int | None:
+    return delta.transaction_version(app_id)
+
+
+def _transactions(versions: Mapping[str, int], *, expires: bool) -> CommitProperties:
+    now_ms = time.time_ns() // 1_000_000 if expires else None
+    return CommitProperties(
+        app_transactions=[Transaction(app_id, version, now_ms) for app_id, version in versions.items()]
+    )
+
+
+def _condition(column: str, periods: Periods) -> str:
+    """SQL, with string literals: delta-rs compares TIMESTAMP literals in nanoseconds, and stops on our microseconds."""
+    return " OR ".join(
+        f"({column} >= '{start:%Y-%m-%dT%H:%M:%SZ}' AND {column} < '{end:%Y-%m-%dT%H:%M:%SZ}')"
+        for start, end in periods.spans
+    )
+
+
+def _gold_condition(gold: GoldTable, periods: Periods) -> str:
+    if gold.grain is Grain.DAY:
+        return " OR ".join(
+            f"(event_date >= '{start:%Y-%m-%d}' AND event_date < '{end:%Y-%m-%d}')" for start, end in periods.spans
+        )
+    # The hours decide; the dates, a day wider, spare delta-rs the files of all other dates.
+    day = timedelta(days=1)
+    first, last = periods.spans[0][0] - day, periods.spans[-1][1] + day
+    return f"event_date >= '{first:%Y-%m-%d}' AND event_date <= '{last:%Y-%m-%d}' AND ({_condition('hour', periods)})"
+
+
+def _delta_type(table: Table, column: str) -> PrimitiveType:
+    for dtype, name in DELTA_TYPES:
+        if table.schema[column] == dtype:
+            return PrimitiveType(name)
+    valid = ", ".join(str(dtype) for dtype, _ in DELTA_TYPES)
+    raise TypeError(f"{table}.{column} is {table.schema[column]}; a lake table may hold {valid}")
+
+
+def _foreign_features(table: Table, delta: DeltaTable) -> Iterator[str]:
+    protocol, metadata = delta.protocol(), delta.metadata()
+    if (protocol.min_reader_version, protocol.min_writer_version) != (READER_VERSION, WRITER_VERSION):
+        features = sorted({*(protocol.reader_features or ()), *(protocol.writer_features or ())})
+        yield (
+            f"{table} asks for reader version {protocol.min_reader_version} and writer version "
+            f"{protocol.min_writer_version} ({', '.join(features) or 'no feature named'}); we write "
+            f"{READER_VERSION} and {WRITER_VERSION}: something else changed the table"
+        )
+    wanted = [table.partition_by] if table.partition_by else []
+    if metadata.partition_columns != wanted:
+        yield f"{table} is partitioned by {metadata.partition_columns}, not by {wanted}"
+    for field in delta.schema().fields:
+        if field.name in table.schema and field.type != _delta_type(table, field.name):
+            yield f"{table}.{field.name} is {field.type}, not {_delta_type(table, field.name)}"
+
+
+def _options(access: Access) -> dict[str, str]:
+    return {**access.options, **DELTA_RETRIES} if access.options else {}
+
+
+@contextmanager
+def _errors_of(table: Table) -> Iterator[None]:
+    """Storage that does not answer becomes LakeUnavailable; anything else of delta-rs is a fault of ours, and rises."""
+    try:
+        yield
+    except OSError as error:
+        raise LakeUnavailable(f"{table}: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    """One line: delta-rs draws a coloured tree."""
+    return " ".join(_ANSI.sub("", str(error)).split())[:500]

@@ -1,0 +1,95 @@
+"""silver.decisions: one row for each time that a decision was published; readers count distinct decision ids."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import msgspec
+import polars as pl
+
+from shared.medallion.bronze import CapturePath, provenance
+from shared.medallion.cloud_events import Decoded, Instant, columns, decode
+from shared.medallion.device_keys import DeviceKeys
+from shared.medallion.tables import INSTANT, silver_table
+
+DATA_COLUMNS: dict[str, pl.DataType] = {
+    "store_id": pl.String(),
+    "transition": pl.String(),
+    "promotion_id": pl.String(),
+    "offer_id": pl.String(),
+    "outcome": pl.String(),
+    "reason": pl.String(),
+    "distance_m": pl.Float64(),
+    "latitude": pl.Float64(),
+    "longitude": pl.Float64(),
+    "tracked_at": INSTANT,
+    "ping_partition_id": pl.String(),
+    "ping_sequence_number": pl.Int64(),
+    "reference_version": pl.String(),
+}
+"""What the table takes from `data`."""
+
+DECISIONS = silver_table(
+    "decisions",
+    {"decision_id": pl.String(), "decided_at": INSTANT, "device_key": pl.String(), **DATA_COLUMNS},
+)
+"""`decided_at` is the event's time: when the ping that was decided was enqueued. `ping_partition_id` and
+`ping_sequence_number` say which ping that was; `partition_id` and `sequence_number` are the decision's own event."""
+
+
+class DecisionData(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    rename={"ping_partition_id": "partition_id", "ping_sequence_number": "sequence_number"},
+):
+    """`data` of a decision event."""
+
+    device_id: str
+    store_id: str | None
+    transition: str | None
+    promotion_id: str | None
+    offer_id: str | None
+    outcome: str
+    reason: str | None
+    distance_m: float | None
+    latitude: float | None
+    longitude: float | None
+    tracked_at: Instant
+    ping_partition_id: str
+    ping_sequence_number: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    reference_version: str
+
+
+class DecisionEvent(msgspec.Struct, frozen=True, gc=False):
+    """A decision as evaluate_proximity publishes it."""
+
+    specversion: Literal["1.0"]
+    id: str
+    type: Literal["footfall.decision.v1"]
+    time: Instant
+    data: DecisionData
+
+
+_DECODER = msgspec.json.Decoder(DecisionEvent)
+
+
+def decode_decisions(bodies: Sequence[bytes | None]) -> Decoded[DecisionEvent]:
+    """The bodies of a frame of the decisions hub."""
+    return decode(bodies, _DECODER)
+
+
+def refine_decisions(
+    captured: pl.DataFrame, decoded: Decoded[DecisionEvent], file: CapturePath, keys: DeviceKeys
+) -> pl.DataFrame:
+    """The decisions of a captured frame, in its order; *decoded* came from the frame's bodies."""
+    events = captured[decoded.rows]
+    data = [event.data for event in decoded.events]
+    decisions = pl.DataFrame(
+        {
+            "decision_id": pl.Series([event.id for event in decoded.events], dtype=pl.String),
+            **columns(decoded.events, {"time": INSTANT}),
+            "device_key": keys.key([item.device_id for item in data], events["enqueued_at"].to_physical().to_numpy()),
+            **columns(data, DATA_COLUMNS),
+        }
+    ).rename({"time": "decided_at"})
+    return DECISIONS.conform(pl.concat([decisions, provenance(events, file)], how="horizontal"))

@@ -1,0 +1,17 @@
+"""Every table of the lake; only our code creates them, and it creates no other."""
+
+from shared.medallion.aggregated_trips import AGGREGATED_TRIPS
+from shared.medallion.data_quality_hourly import DATA_QUALITY_HOURLY
+from shared.medallion.decisions import DECISIONS
+from shared.medallion.gps_enriched import GPS_ENRICHED
+from shared.medallion.offers import OFFERS
+from shared.medallion.offers_hourly import OFFERS_HOURLY
+from shared.medallion.pings import PINGS
+from shared.medallion.quarantine import BODIES
+from shared.medallion.store_hourly import STORE_HOURLY
+from shared.medallion.trips_daily import TRIPS_DAILY
+
+GOLD_TABLES = (TRIPS_DAILY, AGGREGATED_TRIPS, STORE_HOURLY, OFFERS_HOURLY, DATA_QUALITY_HOURLY)
+"""In the order of building: a table after those that it is computed from."""
+
+LAKE_TABLES = (PINGS, GPS_ENRICHED, OFFERS, DECISIONS, BODIES, *(gold.table for gold in GOLD_TABLES))

@@ -1,0 +1,255 @@
+"""Bronze to silver: one capture file into its tables, once, however often and by however many workers it is delivered.
+
+Each table gets the file's rows in one commit that carries the file's path as an application transaction; a table that
+has the file is skipped. The tables of a hub are committed in a fixed order, and a file is done when the last one has
+it, which it gets even without a row. So a worker that dies between two commits leaves the file undone, and the next
+delivery adds what is missing and nothing twice: rows depend on the file and on the reference version in force when each
+event was enqueued, never on the clock.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import ClassVar, Protocol
+
+import polars as pl
+
+from shared.domain.pings import decode_pings
+from shared.domain.reference import ReferenceData
+from shared.errors import CaptureFileTooOld, CaptureFileUnreadable
+from shared.medallion.bronze import CapturePath
+from shared.medallion.decisions import DECISIONS, decode_decisions, refine_decisions
+from shared.medallion.device_keys import DeviceKeys
+from shared.medallion.gps_enriched import GPS_ENRICHED, enrich
+from shared.medallion.offers import OFFERS, decode_offers, refine_offers
+from shared.medallion.pings import PINGS, Repeats, refine_pings
+from shared.medallion.quarantine import BODIES, quarantine
+from shared.medallion.tables import Table
+from shared.workflows.sightings import ReferenceSource
+
+log = logging.getLogger(__name__)
+
+Rows = dict[Table, pl.DataFrame]
+"""What one frame of a capture file means for each table of its hub."""
+
+
+class CaptureFiles(Protocol):
+    """Reads capture files. Raises CaptureFileUnreadable, or LakeUnavailable when the storage does not answer."""
+
+    def frames(self, path: str) -> Iterable[pl.DataFrame]:
+        """The captured events in order, as frames (shared.medallion.bronze.CAPTURED) of bounded size."""
+        ...
+
+
+class Append(Protocol):
+    """A file's rows for one table, collected until they are committed as a whole."""
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Collect rows; nobody sees them yet."""
+        ...
+
+    def commit(self) -> bool:
+        """Commit all rows at once; False, and nothing done, if the table has the file by now."""
+        ...
+
+
+class SilverLake(Protocol):
+    """The tables that capture files are refined into. Raises LakeUnavailable when the storage does not answer."""
+
+    def has_file(self, table: Table, file: str) -> bool:
+        """Whether the table has the rows of that file."""
+        ...
+
+    def append_file(self, table: Table, file: str) -> AbstractContextManager[Append]:
+        """Begin to collect the rows of a file; what is not committed is dropped at the end of the context."""
+        ...
+
+
+class Refinement(Protocol):
+    """How the captures of one hub become rows; made anew for each file."""
+
+    tables: ClassVar[tuple[Table, ...]]
+    """In the order in which they are committed; a file that the last one has is done."""
+
+    def refine(self, captured: pl.DataFrame) -> Rows:
+        """The rows of the next frame of the file."""
+        ...
+
+
+class RefinePings:
+    """The pings hub: pings, those near a store, and what could not be used."""
+
+    tables: ClassVar[tuple[Table, ...]] = (BODIES, GPS_ENRICHED, PINGS)
+
+    def __init__(self, file: CapturePath, keys: DeviceKeys, references: ReferenceSource) -> None:
+        self._file, self._keys, self._references = file, keys, references
+        self._repeats = Repeats()
+
+    def refine(self, captured: pl.DataFrame) -> Rows:
+        """The rows of the next frame of the file."""
+        batch = decode_pings(captured["body"].to_list(), captured["enqueued_at"].to_physical().to_numpy())
+        pings = refine_pings(captured, batch, self._file, self._keys, self._repeats)
+        near = [enrich(part, reference) for reference, part in by_version(pings, self._references)]
+        return {
+            BODIES: quarantine(captured, batch.rejected, self._file),
+            GPS_ENRICHED: pl.concat(near) if near else GPS_ENRICHED.empty(),
+            PINGS: pings,
+        }
+
+
+class RefineOffers:
+    """The offers hub: offers, and what is none."""
+
+    tables: ClassVar[tuple[Table, ...]] = (BODIES, OFFERS)
+
+    def __init__(self, file: CapturePath, keys: DeviceKeys) -> None:
+        self._file, self._keys = file, keys
+
+    def refine(self, captured: pl.DataFrame) -> Rows:
+        """The rows of the next frame of the file."""
+        decoded = decode_offers(captured["body"].to_list())
+        return {
+            BODIES: quarantine(captured, decoded.rejected, self._file),
+            OFFERS: refine_offers(captured, decoded, self._file, self._keys),
+        }
+
+
+class RefineDecisions:
+    """The decisions hub: decisions, and what is none."""
+
+    tables: ClassVar[tuple[Table, ...]] = (BODIES, DECISIONS)
+
+    def __init__(self, file: CapturePath, keys: DeviceKeys) -> None:
+        self._file, self._keys = file, keys
+
+    def refine(self, captured: pl.DataFrame) -> Rows:
+        """The rows of the next frame of the file."""
+        decoded = decode_decisions(captured["body"].to_list())
+        return {
+            BODIES: quarantine(captured, decoded.rejected, self._file),
+            DECISIONS: refine_decisions(captured, decoded, self._file, self._keys),
+        }
+
+
+def by_version(pings: pl.DataFrame, references: ReferenceSource) -> Iterator[tuple[ReferenceData, pl.DataFrame]]:
+    """The rows that each reference version decides; nearly always one version, asked once a distinct second."""
+    seconds = pings["enqueued_at"].unique().sort().to_physical().to_list()
+    if not seconds:
+        return
+    references.refresh(seconds[-1])
+    in_force = {second: references.version_for(second) for second in seconds}
+    versions = {reference.version: reference for reference in in_force.values()}
+    if len(versions) == 1:
+        yield in_force[seconds[0]], pings
+        return
+    version_of = {second: reference.version for second, reference in in_force.items()}
+    version = pings["enqueued_at"].to_physical().replace_strict(version_of, return_dtype=pl.String)
+    for name, reference in versions.items():
+        yield reference, pings.filter(version == name)
+
+
+class Status(StrEnum):
+    """What became of a delivery of a capture file."""
+
+    REFINED = "refined"
+    ALREADY_DONE = "already_done"
+    EMPTY = "empty"
+
+
+@dataclass(frozen=True, slots=True)
+class RefineReport:
+    """What refining a file did: the events read, and the rows that this delivery committed by table."""
+
+    file: str
+    status: Status
+    events: int
+    rows: dict[str, int]
+
+    def __str__(self) -> str:
+        rows = " ".join(f"{table}={count}" for table, count in self.rows.items())
+        return " ".join(filter(None, (self.file, self.status, f"events={self.events}", rows)))
+
+
+@dataclass(frozen=True, slots=True)
+class HubNames:
+    """Which hub holds what."""
+
+    pings: str
+    offers: str
+    decisions: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refiner:
+    """Refines capture files; may be used from several threads."""
+
+    captures: CaptureFiles
+    lake: SilverLake
+    references: ReferenceSource
+    keys: DeviceKeys
+    hubs: HubNames
+    remembered: timedelta
+    """How long the lake remembers which files it has (delta.setTransactionRetentionDuration)."""
+    clock: Callable[[], int]
+    """Now, in microseconds since 1970 UTC; asked for nothing but a file's age."""
+
+    def refine(self, path: str) -> RefineReport:
+        """Bring every table of the file's hub to have the file.
+
+        Raises CaptureFileUnreadable for a file that Capture did not write, CaptureFileTooOld for one that the lake may
+        have forgotten, TransientError when the lake or the reference data cannot be reached.
+        """
+        file = CapturePath.parse(path)
+        refinement = self._refinement(file)
+        self._require_remembered(file)
+        *others, last = refinement.tables
+        if self.lake.has_file(last, path):
+            return RefineReport(path, Status.ALREADY_DONE, 0, {})
+        missing = [*(table for table in others if not self.lake.has_file(table, path)), last]
+        with ExitStack() as stack:
+            appends = {table: stack.enter_context(self.lake.append_file(table, path)) for table in missing}
+            events, rows = _collect(self.captures.frames(path), refinement, appends)
+            if not events:
+                return RefineReport(path, Status.EMPTY, 0, {})
+            committed = {
+                str(table): rows[table]
+                for table, append in appends.items()
+                if (rows[table] or table is last) and append.commit()
+            }
+        return RefineReport(path, Status.REFINED if committed else Status.ALREADY_DONE, events, committed)
+
+    def _refinement(self, file: CapturePath) -> Refinement:
+        if file.hub == self.hubs.pings:
+            return RefinePings(file, self.keys, self.references)
+        if file.hub == self.hubs.offers:
+            return RefineOffers(file, self.keys)
+        if file.hub == self.hubs.decisions:
+            return RefineDecisions(file, self.keys)
+        valid = f"{self.hubs.pings}, {self.hubs.offers}, {self.hubs.decisions}"
+        raise CaptureFileUnreadable(f"{file.path}: hub {file.hub!r} is none of ours ({valid})")
+
+    def _require_remembered(self, file: CapturePath) -> None:
+        now = datetime.fromtimestamp(self.clock() / 1_000_000, UTC)
+        if now - file.window_start > self.remembered:
+            raise CaptureFileTooOld(
+                f"{file.path} is older than {self.remembered.days} days (the bronze lifetime and 7 days): the lake has "
+                "forgotten whether it has that file, so adding it could count its events twice"
+            )
+
+
+def _collect(
+    frames: Iterable[pl.DataFrame], refinement: Refinement, appends: dict[Table, Append]
+) -> tuple[int, dict[Table, int]]:
+    """Add each frame's rows to the tables that lack the file; how many events were read, and rows added by table."""
+    events, rows = 0, dict.fromkeys(appends, 0)
+    for captured in frames:
+        events += captured.height
+        refined = refinement.refine(captured)
+        for table, append in appends.items():
+            if refined[table].height:
+                append.add(refined[table])
+                rows[table] += refined[table].height
+    return events, rows

@@ -207,7 +207,7 @@ class _Cells:
         haversine = np.sin((angle + widest - centre) / 2) * np.sin((angle - widest + centre) / 2)
         haversine /= np.maximum(np.sin(centre) * np.sin(widest), np.finfo(np.float64).tiny)
         half_width = np.degrees(2 * np.arcsin(np.sqrt(np.clip(haversine, 0, 1))))
-        return np.where(widest == 0, 180, half_width) + PADDING_DEG
+        return np.where(widest == 0, 180, half_width) + PADDING_DEG  # a pole has all longitudes
 
 
 class _Listing:

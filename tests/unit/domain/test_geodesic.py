@@ -34,10 +34,8 @@ def test_up_to_100_km_the_formula_is_within_its_bound_of_geopy(latitude, longitu
 
 @settings(deadline=None, max_examples=300)
 @given(LATITUDES, LONGITUDES, LATITUDES, LONGITUDES)
-def test_at_any_distance_the_formula_is_within_half_a_percent_of_geopy(
-    latitude_1, longitude_1, latitude_2, longitude_2
-):
-    position = latitude_1, longitude_1, latitude_2, longitude_2
+def test_at_any_distance_the_formula_is_within_half_a_percent_of_geopy(latitude, longitude, other_lat, other_lon):
+    position = latitude, longitude, other_lat, other_lon
     assert one_distance_m(*position) == pytest.approx(geodesic_m(*position), rel=0.005, abs=ERROR_BOUND_M)
 
 

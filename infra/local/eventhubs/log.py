@@ -173,6 +173,12 @@ class PartitionLog:
             raise segment.corrupt(segment.size, f"event {sequence_number} is missing")
         return segment, record.position
 
+    def offset_of(self, sequence_number: int) -> int:
+        """The offset of an event, or the one that the next event will get. Raises LogCorrupt."""
+        if sequence_number >= self.next_sequence_number:
+            return self.next_offset
+        return self.read(sequence_number, max_events=1, max_bytes=1)[0].offset
+
     def position_after_offset(self, offset: int, *, inclusive: bool) -> int:
         """The sequence number to read from for events after an offset (at or after it, if inclusive)."""
         wanted = offset if inclusive else offset + 1

@@ -1,7 +1,10 @@
 """Clients of Azure services: from a connection string (laptop) or with the app's identity (Azure)."""
 
-from typing import TYPE_CHECKING
+import asyncio
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
+from azure.core.credentials import AccessToken
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
 from azure.core.pipeline.policies import RetryMode
 from azure.data.tables import TableServiceClient
@@ -61,6 +64,41 @@ def identity(connection: Connection) -> "DefaultAzureCredential":
     from azure.identity import DefaultAzureCredential
 
     return DefaultAzureCredential(managed_identity_client_id=connection.client_id or None)
+
+
+class AsyncIdentity:
+    """The same identity for the asynchronous clients, without the HTTP library that azure.identity.aio asks for."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._identity = identity(connection)
+
+    async def get_token(
+        self,
+        *scopes: str,
+        claims: str | None = None,
+        tenant_id: str | None = None,
+        enable_cae: bool = False,
+        **options: Any,  # noqa: ANN401 - what the SDK passes on
+    ) -> AccessToken:
+        """A token for these scopes; the wait for it does not hold up the event loop."""
+        return await asyncio.to_thread(
+            self._identity.get_token, *scopes, claims=claims, tenant_id=tenant_id, enable_cae=enable_cae, **options
+        )
+
+    async def close(self) -> None:
+        """Close the connections that tokens came through."""
+        await asyncio.to_thread(self._identity.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.close()
 
 
 def is_transient(error: AzureError) -> bool:

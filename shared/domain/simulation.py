@@ -120,9 +120,14 @@ class Plan:
 
 
 def plan(
-    request: SimulationRequest, *, seed: int, start_us: int, stores: StoreTable, route: Sequence[Position]
+    request: SimulationRequest,
+    *,
+    seed: int,
+    start_us: int,
+    stores: StoreTable | None = None,
+    route: Sequence[Position] = (),
 ) -> Plan:
-    """Plan a simulation that starts at an instant. *stores* are for a walk, *route* for a request without positions.
+    """Plan a simulation that starts at an instant. *stores* are for a walk, *route* for a route without positions.
 
     Raises ValueError when a walk has no stores, or a route no positions.
     """
@@ -180,7 +185,9 @@ class _Track:
     accuracy_m: Floats
 
 
-def _walk(turns: _Turns, stores: StoreTable, rng: np.random.Generator) -> _Track:
+def _walk(turns: _Turns, stores: StoreTable | None, rng: np.random.Generator) -> _Track:
+    if stores is None or not len(stores):
+        raise ValueError("there are no stores to walk between")
     latitude, longitude = stroll(turns.device, turns.offset_s, turns.devices, stores, rng)
     north_m, east_m = rng.normal(0.0, GPS_NOISE_M, (2, turns.pings))
     accuracy_m = np.clip(rng.lognormal(np.log(8.0), 0.4, turns.pings), 3.0, 50.0)
@@ -321,5 +328,5 @@ def classic_ping(point: int) -> tuple[str, bytes]:
     """Device and body of the ancestor's point 0 to 37, to the byte."""
     letter = _CLASSIC_LETTERS[point if point == 0 else (point - 1) % 8 + 1]
     device_id = f"abcde-j12345-e12345-{letter}12345"
-    latitude, longitude = round(51.1 + 0.1 * point, 1), round(0.1 + 0.03 * point, 2)
+    latitude, longitude = 51.1 + 0.1 * point, 0.1 + 0.03 * point
     return device_id, f"latitude:{latitude:g}, longitude:{longitude:g},appid:{device_id}".encode()

@@ -24,11 +24,8 @@ def stroll(
 ) -> tuple[Floats, Floats]:
     """Latitude and longitude of *walker* (0 up to *walkers*) at the seconds *at_s* after the start, row by row.
 
-    Each begins outside a geofence and so near to it that it enters while the simulation lasts. Raises ValueError
-    when there are no stores.
+    Each begins outside a geofence and so near to it that it enters while the simulation lasts. There must be stores.
     """
-    if not len(stores):
-        raise ValueError("there are no stores to walk between")
     seconds = float(at_s.max())
     time_s, latitude, longitude = _itineraries(walkers, seconds, stores, rng)
     # The waypoints of all walkers in one sorted array: the time is counted on from walker to walker.

@@ -8,8 +8,7 @@ nothing else. `tests/unit/evaluate/test_protocol.py` plays this through random h
 import logging
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from typing import Protocol
@@ -93,14 +92,6 @@ class Evaluation:
 
 
 @dataclass(slots=True)
-class _Memory:
-    """This worker's copy of a partition. It belongs to one invocation at a time, and any doubt throws it away."""
-
-    lock: AbstractContextManager[object]
-    snapshot: Snapshot | None = None
-
-
-@dataclass(slots=True)
 class _Decided:
     """What a batch leads to: rows to write, and what to say."""
 
@@ -122,7 +113,6 @@ class Evaluator:
         partition_count: int,
         delivery_window_s: int,
         rows_a_transaction: int = ROWS_A_TRANSACTION,
-        new_lock: Callable[[], AbstractContextManager[object]] = threading.Lock,
     ) -> None:
         self._references = references
         self._states = states
@@ -130,11 +120,10 @@ class Evaluator:
         self._partition_count = partition_count
         self._delivery_window_s = delivery_window_s
         self._rows_a_transaction = rows_a_transaction
-        self._new_lock = new_lock
-        self._memories: dict[HubPartition, _Memory] = {}
-        self._memories_lock = threading.Lock()
+        self._copies: dict[HubPartition, Snapshot] = {}
         self._is_hub_checked = False
         self._totals = Totals()
+        self._totals_lock = threading.Lock()
 
     @property
     def totals(self) -> "Totals":
@@ -150,23 +139,37 @@ class Evaluator:
         self._check_hub()
         self._references.refresh(int(batch.enqueued_at_us[-1]))
         seen = see(batch, self._references)
-        with self._memories_lock:
-            memory = self._memories.setdefault(batch.partition, _Memory(self._new_lock()))
-        with memory.lock:
-            for _ in range(LOAD_ATTEMPTS):
-                snapshot, memory.snapshot = memory.snapshot, None  # kept again only when all went well
-                try:
-                    snapshot = self._of_this_hub(snapshot or self._states.load(batch.partition), batch)
-                    decided = self._decide(snapshot, batch, seen)
-                    memory.snapshot = self._save(snapshot, batch, decided)
-                except StateConflict as conflict:
-                    log.warning("partition %s: its state moved, loading again: %s", batch.partition, conflict)
-                    continue
-                evaluation = _evaluation(batch, seen, decided, snapshot.position)
-                with self._memories_lock:
-                    self._totals = self._totals.with_batch(evaluation.report)
-                return evaluation
+        for _ in range(LOAD_ATTEMPTS):
+            # Who takes the copy owns it, and puts it back only when all went well: any doubt throws it away.
+            snapshot = self._copies.pop(batch.partition, None) or self._states.load(batch.partition)
+            try:
+                snapshot = self._of_this_hub(snapshot, batch)
+                decided = self._decide(snapshot, batch, seen)
+                self._copies[batch.partition] = self._save(snapshot, batch, decided)
+            except StateConflict as conflict:
+                log.warning("partition %s: its state moved, loading again: %s", batch.partition.partition_id, conflict)
+                continue
+            return self._report(batch, seen, decided, snapshot.position)
         raise StateUnavailable(f"partition {batch.partition.partition_id} moved {LOAD_ATTEMPTS} times while deciding")
+
+    def _report(
+        self, batch: HubBatch, seen: SeenBatch, decided: _Decided, position: Stored[Position] | None
+    ) -> Evaluation:
+        applied_to = -1 if position is None else position.value.sequence_number
+        report = EvaluationReport(
+            partition_id=batch.partition.partition_id,
+            events=len(batch),
+            rejected=seen.rejected,
+            offers=len(decided.offers),
+            decisions=len(decided.decisions),
+            failed=decided.failed,
+            repeated=int((batch.sequence_numbers <= applied_to).sum()),
+            skipped=_skipped(batch, position),
+            foreign_keys=seen.foreign_keys,
+        )
+        with self._totals_lock:
+            self._totals = self._totals.with_batch(report)
+        return Evaluation(decided.offers, decided.decisions, report)
 
     def _check_hub(self) -> None:
         if self._is_hub_checked:
@@ -336,19 +339,3 @@ def _put(rows: dict[str, Stored[DeviceRow]], write: Write, tag: str) -> None:
     rows.pop(device_id, None)
     if isinstance(write.value, DeviceRow):
         rows[device_id] = Stored(write.value, tag)
-
-
-def _evaluation(batch: HubBatch, seen: SeenBatch, decided: _Decided, position: Stored[Position] | None) -> Evaluation:
-    applied_to = -1 if position is None else position.value.sequence_number
-    report = EvaluationReport(
-        partition_id=batch.partition.partition_id,
-        events=len(batch),
-        rejected=seen.rejected,
-        offers=len(decided.offers),
-        decisions=len(decided.decisions),
-        failed=decided.failed,
-        repeated=int((batch.sequence_numbers <= applied_to).sum()),
-        skipped=_skipped(batch, position),
-        foreign_keys=seen.foreign_keys,
-    )
-    return Evaluation(decided.offers, decided.decisions, report)

@@ -172,17 +172,17 @@ def _see_alone(event: HubBatch, references: ReferenceSource) -> SeenBatch:
 def _by_version(
     enqueued_at_us: NDArray[np.int64], references: ReferenceSource
 ) -> Iterator[tuple[ReferenceData, slice]]:
-    """Runs of pings that one version decides; nearly always one, for enqueued times never fall within a batch."""
+    """Runs of pings that one version decides: nearly always one, for most batches span a second or two."""
     start, end = 0, len(enqueued_at_us)
-    while start < end:
-        reference = references.version_for(int(enqueued_at_us[start]))
-        stop = end
-        if references.version_for(int(enqueued_at_us[-1])).version != reference.version:
-            stop = start + 1
-            while references.version_for(int(enqueued_at_us[stop])).version == reference.version:
-                stop += 1
-        yield reference, slice(start, stop)
-        start = stop
+    if not end:
+        return
+    reference = references.version_for(int(enqueued_at_us[0]))
+    for stop in (np.flatnonzero(np.diff(enqueued_at_us)) + 1).tolist():
+        following = references.version_for(int(enqueued_at_us[stop]))
+        if following.version != reference.version:
+            yield reference, slice(start, stop)
+            start, reference = stop, following
+    yield reference, slice(start, end)
 
 
 def _near(pings: PingBatch, rows: slice, reference: ReferenceData) -> dict[int, tuple[Near, ...]]:

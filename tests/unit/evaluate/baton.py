@@ -67,19 +67,3 @@ class Baton:
         """Called by the running task: let the others run."""
         assert self.running is not None
         self.running.pause()
-
-
-class BatonLock:
-    """A lock that waits by letting the others run."""
-
-    def __init__(self, baton: Baton) -> None:
-        self._baton = baton
-        self._is_held = False
-
-    def __enter__(self) -> None:
-        while self._is_held:
-            self._baton.pause()
-        self._is_held = True
-
-    def __exit__(self, *exc: object) -> None:
-        self._is_held = False

@@ -18,19 +18,20 @@ from shared.workflows.evaluate import STATE_TTL_US, Evaluator
 from shared.workflows.messages import encode_decision, encode_offer
 from shared.workflows.partition_state import HubPartition, Snapshot, Write
 from tests.fakes import FakeHub, FakeReferences, FakeStates
-from tests.unit.evaluate.baton import Baton, BatonLock, Task
-from tests.unit.evaluate.world import CAFE, FAR_AWAY, NOON_US, PARTITION, SECOND_US, batch, body, reference
+from tests.unit.evaluate.baton import Baton, Task
+from tests.unit.evaluate.world import (
+    CAFE,
+    FAR_AWAY,
+    NOON_US,
+    PARTITION,
+    SECOND_US,
+    BrokenReference,
+    batch,
+    body,
+    reference,
+)
 
-DAY_US = 86_400 * SECOND_US
-HISTORIES = 250
-
-
-class BrokenReference(ReferenceData):
-    """Reference data with a bug: whoever asks which store runs which promotion gets an error."""
-
-    @property
-    def selection(self):
-        raise ZeroDivisionError("a bug of ours")
+HISTORIES = 60
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def history(rng: random.Random) -> list[Event]:
     events, enqueued_us = [], NOON_US
     for number in range(rng.randint(20, 60)):
         enqueued_us += rng.choice([0, 0, 1, 1, 30, 300, 3600]) * SECOND_US
-        if rng.random() < 0.03:
+        if rng.random() < 0.06:
             enqueued_us += STATE_TTL_US
         late_us = rng.choice([1, 5, 100, 200]) * SECOND_US if rng.random() < 0.3 else 0
         events.append(Event(number, rng.choice(devices), rng.random() < 0.5, enqueued_us, enqueued_us - late_us))
@@ -73,7 +74,7 @@ def history(rng: random.Random) -> list[Event]:
 def versions(rng: random.Random, events: list[Event]) -> FakeReferences:
     """Good reference data, with a few moments in which it has a bug."""
     good = reference()
-    broken = BrokenReference("broken", good.stores, good.promotions, good.contact_policy, good.presence)
+    broken = BrokenReference.like(good)
     found: list[tuple[int, ReferenceData]] = [(0, good)]
     for event in events[1:]:
         is_broken = rng.random() < 0.1
@@ -135,6 +136,7 @@ class Play:
         self.rng = random.Random(self.seed)
         self.events = history(self.rng)
         self.references = versions(self.rng, self.events)
+        self.rows_a_transaction = self.rng.choice([1, 1, 2, 3])
         self.baton = Baton()
         self.cloud = Cloud(self.baton, self.rng)
         self.workers = [self.worker()]
@@ -143,8 +145,8 @@ class Play:
 
     def worker(self) -> Evaluator:
         return Evaluator(
-            self.references, self.cloud, FakeHub(), partition_count=4, delivery_window_s=300, rows_a_transaction=3,
-            new_lock=lambda: BatonLock(self.baton),
+            self.references, self.cloud, FakeHub(), partition_count=4, delivery_window_s=300,
+            rows_a_transaction=self.rows_a_transaction,
         )  # fmt: skip
 
     def invoke(self, worker: Evaluator, start: int, end: int) -> Task:

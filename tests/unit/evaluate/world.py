@@ -50,6 +50,18 @@ def reference(
     return ReferenceData(version, stores(), promotions, policy or ContactPolicy(), presence or PresenceParameters())
 
 
+class BrokenReference(ReferenceData):
+    """Reference data with a bug: whoever asks which store runs which promotion gets an error."""
+
+    @classmethod
+    def like(cls, good: ReferenceData) -> "BrokenReference":
+        return cls("broken", good.stores, good.promotions, good.contact_policy, good.presence)
+
+    @property
+    def selection(self):
+        raise ZeroDivisionError("a bug of ours")
+
+
 def body(device_id: str, position: tuple[float, float], at_us: int, **more: object) -> bytes:
     tracked_at = datetime.fromtimestamp(at_us / 1e6, UTC).isoformat()
     fields = {"device_id": device_id, "latitude": position[0], "longitude": position[1], "tracked_at": tracked_at}

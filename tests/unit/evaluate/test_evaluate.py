@@ -1,0 +1,189 @@
+"""A batch of events becomes offers and decisions, once."""
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from shared.errors import ConfigurationError, StateUnavailable
+from shared.workflows.evaluate import STATE_TTL_US, Evaluator
+from shared.workflows.partition_state import StateConflict
+from tests.fakes import FakeHub, FakeReferences, FakeStates
+from tests.unit.evaluate.world import (
+    BAKERY,
+    CAFE,
+    FAR_AWAY,
+    NOON_US,
+    PARTITION,
+    SECOND_US,
+    BrokenReference,
+    batch,
+    body,
+    reference,
+    seen_at,
+)
+
+
+def evaluator(states=None, *, versions=None, partitions=4):
+    references = FakeReferences(versions or [(0, reference())])
+    states = states if states is not None else FakeStates()
+    return Evaluator(references, states, FakeHub(), partition_count=partitions, delivery_window_s=300)
+
+
+def test_an_offer_says_everything_that_its_receiver_needs():
+    result = evaluator().evaluate(batch(seen_at(7, "d1", CAFE, NOON_US + 250_000)))
+    offer = json.loads(result.offers[0])
+    assert {**offer, "id": None} == {
+        "specversion": "1.0", "id": None, "source": "footfall/evaluate_proximity", "type": "footfall.offer.v1",
+        "subject": "d1", "time": "2026-06-01T12:00:00Z", "datacontenttype": "application/json",
+        "data": {
+            "device_id": "d1", "store_id": "cafe", "merchant": "Costa", "location": "Lambeth", "promotion_id": "coffee",
+            "discount_percent": 20.0, "message": "Coffee?", "transition": "ENTER", "distance_m": 0.0,
+            "latitude": CAFE[0], "longitude": CAFE[1], "valid_until": None, "deliver_by": "2026-06-01T12:05:00Z",
+        },
+    }  # fmt: skip
+
+
+def test_a_decision_names_its_cause():
+    result = evaluator().evaluate(batch(seen_at(7, "d1", CAFE, NOON_US + 250_000)))
+    decision, offer = json.loads(result.decisions[0]), json.loads(result.offers[0])
+    assert decision["data"] == {
+        "device_id": "d1", "store_id": "cafe", "transition": "ENTER", "promotion_id": "coffee", "offer_id": offer["id"],
+        "outcome": "sent", "reason": None, "distance_m": 0.0, "latitude": CAFE[0], "longitude": CAFE[1],
+        "tracked_at": "2026-06-01T12:00:00.250000Z", "partition_id": "2", "sequence_number": 7,
+        "reference_version": "v1",
+    }  # fmt: skip
+
+
+def test_a_batch_that_comes_again_is_said_again_word_for_word():
+    states = FakeStates()
+    events = batch(seen_at(1, "d1", CAFE, NOON_US), seen_at(2, "d2", BAKERY, NOON_US))
+    first = evaluator(states).evaluate(events)
+    again = evaluator(states).evaluate(events)
+    assert (again.offers, again.decisions) == (first.offers, first.decisions)
+    assert again.report.repeated == 2
+
+
+def test_what_was_published_before_is_forgotten():
+    states = FakeStates()
+    worker = evaluator(states)
+    worker.evaluate(batch(seen_at(1, "d1", CAFE, NOON_US)))
+    worker.evaluate(batch(seen_at(2, "d1", CAFE, NOON_US + SECOND_US)))
+    assert states.row(PARTITION, "d1").said == {}
+
+
+def test_bodies_that_are_no_pings_are_counted_and_the_rest_go_on():
+    result = evaluator().evaluate(batch((1, NOON_US, "x", b"\xff\x00"), seen_at(2, "d1", CAFE, NOON_US)))
+    assert (result.report.rejected, result.report.offers) == (1, 1)
+
+
+def test_devices_near_nothing_cost_no_rows():
+    states = FakeStates()
+    evaluator(states).evaluate(batch(*(seen_at(n, f"d{n}", FAR_AWAY, NOON_US) for n in range(200))))
+    assert states.load(PARTITION).rows == {}
+    assert states.position(PARTITION).sequence_number == 199
+
+
+def test_more_rows_than_a_transaction_holds_are_written_in_several():
+    states = FakeStates()
+    result = evaluator(states).evaluate(batch(*(seen_at(n, f"d{n}", CAFE, NOON_US) for n in range(250))))
+    assert len(result.offers) == len(states.load(PARTITION).rows) == 250
+
+
+def test_missing_sequence_numbers_are_counted_as_skipped():
+    states = FakeStates()
+    worker = evaluator(states)
+    worker.evaluate(batch(seen_at(10, "d1", FAR_AWAY, NOON_US)))
+    report = worker.evaluate(batch(seen_at(14, "d1", FAR_AWAY, NOON_US), seen_at(16, "d1", FAR_AWAY, NOON_US))).report
+    assert report.skipped == 4
+    assert states.position(PARTITION).skipped == 4
+
+
+def test_pings_under_a_foreign_partition_key_are_counted():
+    event = (1, NOON_US, "another", body("d1", CAFE, NOON_US))
+    worker = evaluator()
+    assert worker.evaluate(batch(event)).report.foreign_keys == 1
+    assert worker.totals.foreign_keys == 1
+
+
+def test_a_hub_made_anew_under_the_same_name_starts_a_new_generation():
+    states = FakeStates()
+    worker = evaluator(states)
+    worker.evaluate(batch(seen_at(5, "d1", CAFE, NOON_US)))
+    result = worker.evaluate(batch(seen_at(0, "d1", CAFE, NOON_US + 60 * SECOND_US)))
+    assert len(result.offers) == 1
+    assert states.position(PARTITION).generation == 1 == states.newest[PARTITION]
+    assert states.position(PARTITION).sequence_number == 0
+
+
+@pytest.mark.parametrize("partitions", [3, 5])
+def test_another_number_of_partitions_refuses_to_start(partitions):
+    with pytest.raises(ConfigurationError, match=r"PARTITION_COUNT is ., but the hub has 4"):
+        evaluator(partitions=partitions).evaluate(batch(seen_at(1, "d1", CAFE, NOON_US)))
+
+
+def test_each_event_is_decided_by_the_version_in_force_when_it_was_enqueued():
+    later_us = NOON_US + 60 * SECOND_US
+    versions = [(0, reference()), (later_us, reference(version="v2"))]
+    events = batch(*(seen_at(n, f"d{n}", CAFE, NOON_US + n * 30 * SECOND_US) for n in range(4)))
+    decisions = evaluator(versions=versions).evaluate(events).decisions
+    assert [json.loads(text)["data"]["reference_version"] for text in decisions] == ["v1", "v1", "v2", "v2"]
+
+
+def test_rows_that_no_event_can_need_again_are_deleted():
+    states = FakeStates()
+    worker = evaluator(states)
+    worker.evaluate(batch(seen_at(1, "d1", CAFE, NOON_US)))
+    worker.evaluate(batch(seen_at(2, "d2", FAR_AWAY, NOON_US + STATE_TTL_US + SECOND_US)))
+    assert states.load(PARTITION).rows == {}
+
+
+@dataclass
+class WatchedStates(FakeStates):
+    """Notes what became of each transaction; loses the answers that it is told to lose."""
+
+    outcomes: list[str] = field(default_factory=list)
+    lost_answers: int = 0
+
+    def commit(self, partition, generation, writes):
+        try:
+            tags = super().commit(partition, generation, writes)
+        except StateConflict:
+            self.outcomes.append("conflict")
+            raise
+        self.outcomes.append("written")
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise StateUnavailable("the answer was lost")
+        return tags
+
+
+def test_who_lost_the_partition_can_write_nothing_any_more():
+    states = WatchedStates()
+    old, new = evaluator(states), evaluator(states)
+    old.evaluate(batch(seen_at(1, "d1", FAR_AWAY, NOON_US)))
+    new.evaluate(batch(seen_at(2, "d2", FAR_AWAY, NOON_US)))
+    states.outcomes.clear()
+    many = batch(*(seen_at(3 + n, f"new{n}", CAFE, NOON_US) for n in range(150)))
+    old.evaluate(many)
+    assert states.outcomes == ["conflict", "written", "written"], "not even its first transaction, of new rows only"
+
+
+def test_after_a_lost_answer_the_next_try_says_the_same():
+    states = WatchedStates(lost_answers=1)
+    worker, events = evaluator(states), batch(seen_at(1, "d1", CAFE, NOON_US))
+    with pytest.raises(StateUnavailable):
+        worker.evaluate(events)
+    result = worker.evaluate(events)
+    assert (len(result.offers), states.outcomes) == (1, ["written", "written"])
+    assert states.load(PARTITION).rows["d1"].value.last == 1
+
+
+def test_an_error_of_ours_fails_its_event_alone(caplog):
+    versions = [(0, reference()), (NOON_US + SECOND_US, BrokenReference.like(reference()))]
+    versions.append((NOON_US + 2 * SECOND_US, reference()))
+    events = batch(*(seen_at(n, f"d{n}", CAFE, NOON_US + n * SECOND_US) for n in range(3)))
+    result = evaluator(versions=versions).evaluate(events)
+    assert [json.loads(text)["data"]["outcome"] for text in result.decisions] == ["sent", "failed", "sent"]
+    assert result.report.failed == 1
+    assert caplog.text.count("ZeroDivisionError: a bug") == 1, "its traceback is logged, once"

@@ -34,9 +34,9 @@ class HubPingSender:
     It belongs to the event loop that first uses it.
     """
 
-    def __init__(self, connection: Connection, hub: str) -> None:
+    def __init__(self, connection: Connection, hub: str, *, retries: int = RETRIES) -> None:
         self._hub = hub
-        self._producers = [_producer(connection, hub) for _ in range(CONNECTIONS)]
+        self._producers = [_producer(connection, hub, retries) for _ in range(CONNECTIONS)]
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,15 +68,15 @@ class HubPingSender:
         return len(pings)
 
 
-def _producer(connection: Connection, hub: str) -> EventHubProducerClient:
+def _producer(connection: Connection, hub: str, retries: int) -> EventHubProducerClient:
     if connection.connection_string:
         producer: EventHubProducerClient = EventHubProducerClient.from_connection_string(
-            connection.connection_string, eventhub_name=hub, retry_total=RETRIES, retry_backoff_max=5
+            connection.connection_string, eventhub_name=hub, retry_total=retries, retry_backoff_max=5
         )
         return producer
     if connection.endpoint:
         return EventHubProducerClient(
-            connection.endpoint, hub, AsyncIdentity(connection), retry_total=RETRIES, retry_backoff_max=5
+            connection.endpoint, hub, AsyncIdentity(connection), retry_total=retries, retry_backoff_max=5
         )
     raise ConfigurationError(
         f"{connection.name} is not set: give a connection string, or {connection.name}__fullyQualifiedNamespace"

@@ -22,7 +22,8 @@ MAX_RUNNING = 4
 """Simulations at the same time, a worker."""
 TICK_S = 0.1
 """Pings wait for each other up to this long, to be sent together."""
-PINGS_A_SEND = 5_000
+PINGS_A_SEND = 50_000
+"""More than there are devices: a sender that is behind sends several pings of each at once, and so catches up."""
 
 
 class SimulatorOff(RequestRefused):

@@ -1,6 +1,10 @@
 """Both files together: one version, or every fault of both."""
 
+import csv
+import gzip
+import io
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -42,3 +46,18 @@ def test_other_files_are_another_version_also_when_bytes_move_from_one_to_the_ot
 ) -> None:
     same = (stores, promotions) == (other_stores, other_promotions)
     assert (version_of(stores, promotions) == version_of(other_stores, other_promotions)) == same
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_all_food_premises_of_the_united_kingdom_are_one_version(real_data: Path) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("store_id", "name", "merchant", "service_type", "location", "latitude", "longitude", "radius_m"))
+    with gzip.open(real_data / "fhrs_uk" / "fhrs_uk_2015.csv.gz", "rt", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            place = row["authority_file"], row["latitude"], row["longitude"]
+            writer.writerow((row["row_id"], row["businessname"], "Tesco", "Food", *place, 100))
+    reference = parse_reference(text.getvalue().encode(), PROMOTIONS)
+    assert len(reference.stores) == 437_379
+    assert reference.index.match(reference.stores.latitude[:1], reference.stores.longitude[:1]).inside.any()

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from infra.commands.common import HomeOption, JsonOption, console, errors, print_json, stack_of, stop_on_sigterm
 from infra.local.home import DEFAULT_HOME, StackPorts
@@ -67,7 +67,7 @@ def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
     if as_json:
         print_json(found)
     else:
-        table = Table("service", "state", "pid", "ports", "log")
+        table = Table("service", "state", "pid", "ports", Column("log", overflow="fold"))
         for service in found:
             state = "ready" if service.ready else "stopped" if service.pid is None else "not ready"
             ports = " ".join(map(str, service.ports))

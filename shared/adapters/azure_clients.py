@@ -67,10 +67,10 @@ def identity(connection: Connection) -> "DefaultAzureCredential":
 
 
 class AsyncIdentity:
-    """The same identity for the asynchronous clients, without the HTTP library that azure.identity.aio asks for."""
+    """An identity for the asynchronous clients, without the HTTP library that azure.identity.aio asks for."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._identity = identity(connection)
+    def __init__(self, identity: "DefaultAzureCredential") -> None:
+        self._identity = identity
 
     async def get_token(
         self,

@@ -16,7 +16,7 @@ from azure.eventhub import EventData
 from azure.eventhub.aio import EventHubProducerClient
 from azure.eventhub.exceptions import AuthenticationError, EventHubError
 
-from shared.adapters.azure_clients import AsyncIdentity
+from shared.adapters.azure_clients import AsyncIdentity, identity
 from shared.errors import ConfigurationError, HubUnavailable
 from shared.settings import Connection
 from shared.workflows.sending import OutgoingPing
@@ -76,7 +76,7 @@ def _producer(connection: Connection, hub: str, retries: int) -> EventHubProduce
         return producer
     if connection.endpoint:
         return EventHubProducerClient(
-            connection.endpoint, hub, AsyncIdentity(connection), retry_total=retries, retry_backoff_max=5
+            connection.endpoint, hub, AsyncIdentity(identity(connection)), retry_total=retries, retry_backoff_max=5
         )
     raise ConfigurationError(
         f"{connection.name} is not set: give a connection string, or {connection.name}__fullyQualifiedNamespace"

@@ -159,6 +159,7 @@ class PartitionCapture:
     async def run(self) -> None:
         """Close and store window after window, until cancelled."""
         if self._cursor.intent is not None:
+            log.info("finishing %s, which was begun before", self._name_of(self._cursor.intent.name_second))
             await self._carry_out(self._cursor.intent)
         while True:
             self._wake.clear()

@@ -1,6 +1,7 @@
 """The stand-in for an Event Hubs namespace as a whole: logs on disk, broker, Capture, retention and the HTTP door."""
 
 import asyncio
+import errno
 import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -73,7 +74,8 @@ async def _listen(
 
 
 def _port_error(host: str, port: int, option: str, error: OSError) -> ConfigurationError:
-    return ConfigurationError(f"cannot listen at port {port} of {host} ({error.strerror}); choose another by {option}")
+    why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be listened to ({error.strerror})"
+    return ConfigurationError(f"port {port} of {host} {why}: choose another by {option}")
 
 
 def _descriptions(config: NamespaceConfig, store: HubStore) -> Sequence[HubDescription]:

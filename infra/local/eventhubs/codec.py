@@ -432,8 +432,8 @@ def _encode_map(values: Mapping[Any, Any]) -> bytes:
 
 
 def _encode_array(values: Array) -> bytes:
-    """An array of strings, or of symbols when the first one is a symbol."""
-    constructor = b"\xb3" if values and type(values[0]) is Symbol else b"\xb1"
+    """An array of strings, or of symbols when the first one is a symbol; pyamqp cannot read an empty one."""
+    constructor = b"\xb3" if type(values[0]) is Symbol else b"\xb1"
     texts = [str(value).encode() for value in values]
     body = constructor + b"".join(_U32.pack(len(text)) + text for text in texts)
     return b"\xf0" + _U32_PAIR.pack(len(body) + 4, len(values)) + body

@@ -28,10 +28,17 @@ class Condition(StrEnum):
     SERVER_BUSY = "com.microsoft:server-busy"
 
 
+MAX_DESCRIPTION_BYTES = 400
+"""Of a description: it may quote what a client sent, and must fit into the smallest frame that a peer may ask for."""
+
+
 class AmqpError(Exception):
     """An error to tell the peer; who catches it decides whether a delivery, a link or the connection ends with it."""
 
     def __init__(self, condition: Condition, description: str) -> None:
+        encoded = description.encode()
+        if len(encoded) > MAX_DESCRIPTION_BYTES:
+            description = encoded[: MAX_DESCRIPTION_BYTES - 3].decode(errors="ignore") + "…"
         super().__init__(description)
         self.condition = condition
         self.description = description

@@ -13,8 +13,9 @@ _FINAL = (14, 11, 25, 16, 4, 14, 24)
 def partition_for_key(key: str, partition_count: int) -> int:
     """The index of the partition that events with this key go to.
 
-    A negative hash is a trap: the remainder is truncated here as in C#, Java, Go and JavaScript; Python's SDK (buffered
-    producer only) takes the floored one and so disagrees with the others about a quarter of all keys.
+    Two traps, both in Python's SDK (its buffered producer chooses the partition itself): for a negative hash it takes
+    the floored remainder where the other SDKs truncate, so it disagrees about a quarter of all keys; and it hashes code
+    points where the others hash UTF-8, so it disagrees about keys beyond ASCII.
     """
     return abs(key_hash(key)) % partition_count
 

@@ -146,13 +146,22 @@ class Session:
             log.info("link %s refused: %s", attach.name, error)
             refused = Link(self, attach.handle)
             self.links[attach.handle] = refused
-            self.write(attach_frame(self.number, attach, accepted=False))
+            self._answer_attach(attach, accepted=False)
             refused.end(error)
             return
         self.links[attach.handle] = link
-        self.write(attach_frame(self.number, attach, accepted=True))
+        self._answer_attach(attach, accepted=True)
         if isinstance(link, IncomingLink):
             link.grant_credit()
+
+    def _answer_attach(self, attach: Attach, *, accepted: bool) -> None:
+        answer = attach_frame(self.number, attach, accepted=accepted)
+        if len(answer) > self.max_frame_bytes:
+            raise AmqpError(
+                Condition.RESOURCE_LIMIT_EXCEEDED,
+                f"the answer to ATTACH echoes {len(answer)} bytes; your frames have up to {self.max_frame_bytes}",
+            )
+        self.write(answer)
 
     def on_flow(self, flow: Flow) -> None:
         """Take over the client's window; any FLOW may have opened it for every link."""

@@ -13,7 +13,7 @@
   x CaptureFileUnreadable  a capture file that is not Avro, or is cut short: poison, not a retry
   x CaptureFileTooOld      a capture file so old that nothing can tell whether silver has it: poison as well
 
-A ping that cannot be used is no exception: it is a value with a reason (`shared.domain.pings`), and it goes to quarantine.
+A ping that cannot be used is no exception: it is a value with a reason (`shared.domain.pings`), and goes to quarantine.
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ without zero padding, in whole seconds, UTC. The first years' schema has no null
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import polars as pl
@@ -88,13 +88,20 @@ def _frame(name: str, records: Records) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "sequence_number": records.sequence_number,
-            "offset": pl.Series(records.offset, dtype=pl.Binary).cast(pl.String, strict=False),
+            "offset": _texts(records.offset),
             "enqueued_at": pl.Series([instants[text] for text in records.enqueued_time], dtype=pl.Int64).cast(INSTANT),
-            "partition_key": pl.Series(records.partition_key, dtype=pl.Binary).cast(pl.String, strict=False),
+            "partition_key": _texts(records.partition_key),
             "body": pl.Series(records.body, dtype=pl.Binary),
         },
         schema=CAPTURED,
     )
+
+
+def _texts(values: Sequence[bytes | None]) -> pl.Series:
+    try:
+        return pl.Series(values, dtype=pl.Binary).cast(pl.String)
+    except pl.exceptions.ComputeError:  # a byte that is no UTF-8, which no sender's SDK writes
+        return pl.Series([value and value.decode(errors="replace") for value in values], dtype=pl.String)
 
 
 def _instant(name: str, text: bytes) -> int:

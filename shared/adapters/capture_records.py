@@ -29,7 +29,7 @@ NEEDED = ("SequenceNumber", "EnqueuedTimeUtc", "Body")
 
 _PADDING = 32
 """Zero bytes behind a piece, so that a number that begins at its end can be looked at."""
-_SHORTEST_TIME, _LONGEST_TIME = len("1/1/2026 1:00:00 AM") - 1, len("12/31/2026 12:00:00 AM")
+_SHORTEST_TIME, _LONGEST_TIME = len("1/1/2026 1:00:00 AM"), len("12/31/2026 12:00:00 AM")
 _MOST_MAP_STEPS = 200
 
 
@@ -76,7 +76,7 @@ class FastavroReader:
             raise SchemaNotRead(f"its records have no {', '.join(missing)}")
         try:
             self._schema = fastavro.parse_schema(cast("dict[str, Any]", schema))
-        except (SchemaParseException, UnknownType) as error:
+        except (SchemaParseException, UnknownType, KeyError, TypeError, AttributeError, ValueError) as error:
             raise SchemaNotRead(f"its schema is no Avro schema: {error!r}") from error
 
     def read(self, piece: bytes, most: int) -> Records:

@@ -14,6 +14,8 @@ from shared.medallion.tables import INSTANT
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+MOST_DETAIL = 200
+
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """RFC 3339 with an offset."""
 
@@ -39,11 +41,16 @@ def decode[T](bodies: Sequence[bytes | None], decoder: msgspec.json.Decoder[T]) 
         try:
             event = decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            rejected.append(RejectedPing(row, Reason.NOT_UNDERSTOOD, str(error)))
+            rejected.append(RejectedPing(row, Reason.NOT_UNDERSTOOD, _clipped(str(error))))
         else:
             rows.append(row)
             events.append(event)
     return Decoded(rows, events, rejected)
+
+
+def _clipped(text: str) -> str:
+    """The beginning and the end: msgspec quotes the value, however long, and says where it stood."""
+    return text if len(text) <= MOST_DETAIL else f"{text[: MOST_DETAIL - 53]} … {text[-50:]}"
 
 
 def columns(values: Sequence[msgspec.Struct], dtypes: Mapping[str, pl.DataType]) -> dict[str, pl.Series]:

@@ -37,7 +37,7 @@ def count_decisions(decisions: pl.LazyFrame) -> pl.LazyFrame:
     not_sent = outcome == "not_sent"
     return (
         decisions.filter(pl.col("promotion_id").is_not_null())
-        .unique("decision_id")
+        .unique(("decision_id", "tracked_at"))  # the same id has the same time, and so the hour stands alone
         .group_by(*by_hour("tracked_at"), "store_id", "promotion_id")
         .agg(
             considered=pl.len().cast(pl.Int64),

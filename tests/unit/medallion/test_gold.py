@@ -1,0 +1,142 @@
+"""Gold: what each table counts, from frames by hand."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+
+from shared.domain.deciding import DecisionReason
+from shared.domain.pings import Reason
+from shared.medallion.aggregated_trips import sum_trips
+from shared.medallion.data_quality_hourly import count_events
+from shared.medallion.decisions import DECISIONS
+from shared.medallion.gps_enriched import GPS_ENRICHED
+from shared.medallion.lake import GOLD_TABLES
+from shared.medallion.offers import OFFERS
+from shared.medallion.offers_hourly import NOT_SENT_REASONS, count_decisions
+from shared.medallion.pings import PINGS
+from shared.medallion.quarantine import BODIES
+from shared.medallion.store_hourly import count_pings
+from shared.medallion.tables import Table
+from shared.medallion.trips_daily import count_trips
+
+NOON = datetime(2026, 3, 29, 12, tzinfo=UTC)
+ONE = datetime(2026, 3, 29, 13, tzinfo=UTC)
+
+
+def rows(table: Table, *values: dict[str, Any]) -> pl.LazyFrame:
+    """Rows of a silver table; what is not given is null."""
+    return pl.DataFrame([dict.fromkeys(table.schema) | value for value in values], schema=table.schema).lazy()
+
+
+def test_trips_are_the_near_pings_by_day_location_and_merchant():
+    camden, soho = {"location": "Camden", "merchant": "Tesco"}, {"location": "Soho", "merchant": "Tesco"}
+    midnight = datetime(2026, 3, 30, tzinfo=UTC)
+    enriched = rows(
+        GPS_ENRICHED,
+        {"tracked_at": midnight - timedelta(microseconds=1), **camden},
+        {"tracked_at": NOON, **camden},
+        {"tracked_at": midnight, **camden},
+        {"tracked_at": NOON, **soho},
+    )
+    daily = count_trips(enriched).sort("event_date", "location").collect()
+    assert daily.rows() == [
+        (date(2026, 3, 29), "Camden", "Tesco", 2),
+        (date(2026, 3, 29), "Soho", "Tesco", 1),
+        (date(2026, 3, 30), "Camden", "Tesco", 1),
+    ]
+    assert sum_trips(daily.lazy()).sort("location").collect().rows() == [("Camden", "Tesco", 3), ("Soho", "Tesco", 1)]
+
+
+def test_a_store_counts_its_pings_and_the_devices_among_them_by_hour():
+    enriched = rows(
+        GPS_ENRICHED,
+        {"tracked_at": NOON, "store_id": "s", "device_key": "a"},
+        {"tracked_at": NOON + timedelta(minutes=59), "store_id": "s", "device_key": "a"},
+        {"tracked_at": NOON, "store_id": "s", "device_key": "b"},
+        {"tracked_at": ONE, "store_id": "s", "device_key": "a"},
+    )
+    assert count_pings(enriched).sort("hour").collect().rows() == [
+        (NOON.date(), NOON, "s", 3, 2),
+        (NOON.date(), ONE, "s", 1, 1),
+    ]
+
+
+def decision(number: int, outcome: str, reason: str | None = None, **values: Any) -> dict[str, Any]:
+    usual = {"decision_id": f"d{number}", "tracked_at": NOON, "store_id": "s", "promotion_id": "p"}
+    return usual | {"outcome": outcome, "reason": reason} | values
+
+
+def test_a_promotion_counts_distinct_decisions_by_what_became_of_them():
+    decisions = rows(
+        DECISIONS,
+        decision(1, "sent"),
+        decision(1, "sent"),
+        decision(2, "not_sent", "cooldown"),
+        decision(3, "not_sent", "outranked"),
+        decision(4, "not_sent", "outranked"),
+        decision(5, "not_sent", "a reason of a later version"),
+        decision(6, "failed", "internal_error"),
+    )
+    (row,) = count_decisions(decisions).collect().rows(named=True)
+    counts = {name: value for name, value in row.items() if isinstance(value, int) and value}
+    assert counts == {
+        "considered": 6,
+        "sent": 1,
+        "failed": 1,
+        "not_sent_cooldown": 1,
+        "not_sent_outranked": 2,
+        "not_sent_other": 1,
+    }
+
+
+def test_a_decision_about_no_promotion_is_none_of_a_promotion():
+    decisions = rows(DECISIONS, decision(1, "not_sent", "no_promotion", promotion_id=None))
+    assert count_decisions(decisions).collect().is_empty()
+
+
+def test_every_reason_of_the_decision_has_its_column():
+    of_no_promotion = {DecisionReason.NO_PROMOTION, DecisionReason.INTERNAL_ERROR}
+    assert set(DecisionReason) - of_no_promotion <= set(NOT_SENT_REASONS)
+
+
+def test_data_quality_counts_each_hub_by_the_hour_of_enqueueing():
+    pings = rows(
+        PINGS,
+        {"enqueued_at": NOON, "hub": "pings", "is_duplicate": False},
+        {"enqueued_at": NOON, "hub": "pings", "is_duplicate": True},
+        {"enqueued_at": ONE, "hub": "pings", "is_duplicate": False},
+    )
+    offers = rows(OFFERS, *({"enqueued_at": NOON, "hub": "offers", "offer_id": name} for name in "aab"))
+    decisions = rows(DECISIONS, {"enqueued_at": NOON, "hub": "decisions", "decision_id": "d"})
+    bodies = rows(
+        BODIES,
+        {"enqueued_at": NOON, "hub": "pings", "reason": "not_utf8"},
+        {"enqueued_at": NOON, "hub": "pings", "reason": "too_late"},
+        {"enqueued_at": ONE, "hub": "offers", "reason": "not_understood"},
+    )
+    counted = count_events(pings, offers, decisions, bodies).sort("hub", "hour").collect()
+    shown = ["hub", "hour", "captured", "accepted", "rejected", "duplicates"]
+    assert counted.select(shown).rows() == [
+        ("decisions", NOON, 1, 1, 0, 0),
+        ("offers", NOON, 3, 3, 0, 1),
+        ("offers", ONE, 1, 0, 1, 0),
+        ("pings", NOON, 4, 2, 2, 1),
+        ("pings", ONE, 1, 1, 0, 0),
+    ]
+    reasons = counted.select(rejected=pl.sum_horizontal(f"rejected_{reason}" for reason in Reason))
+    assert reasons["rejected"].to_list() == counted["rejected"].to_list()
+
+
+@pytest.mark.parametrize("gold", GOLD_TABLES, ids=lambda gold: gold.table.name)
+def test_a_table_of_no_source_row_has_its_schema_and_no_row(gold):
+    built = gold.build(*(source.table.empty().lazy() for source in gold.sources)).collect()
+    assert gold.table.conform(built).schema == gold.table.schema
+    assert built.is_empty()
+
+
+def test_a_table_is_built_after_those_that_it_is_computed_from():
+    for row, gold in enumerate(GOLD_TABLES):
+        later = {later.table for later in GOLD_TABLES[row:]}
+        assert not later & {source.table for source in gold.sources}

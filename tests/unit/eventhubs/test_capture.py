@@ -110,7 +110,7 @@ def test_what_is_reached_first_closes_the_window(log: PartitionLog, clock: Clock
 def test_windows_that_are_closed_late_are_those_that_would_have_been_closed_in_time(
     log: PartitionLog, clock: Clock
 ) -> None:
-    config = replace(CONFIG, size_limit_bytes=500)
+    config = replace(CONFIG, interval_ms=10_000, size_limit_bytes=400)
     progress = in_time = start_of_capture(log, clock.now)
     windows = []
     for step in range(300):

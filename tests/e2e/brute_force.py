@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from geopy.distance import geodesic
 
-from tests.e2e.hub_reader import HubEvent
+from infra.local.hub_reader import HubEvent
 
 CONDITIONS = {"store_ids": "store_id", "merchants": "merchant", "service_types": "service_type"}
 METRES_A_DEGREE = 110_000.0
@@ -110,8 +110,8 @@ def offers(events: Iterable[HubEvent], world: World) -> tuple[set[Sent], int, in
 
 
 def _offers_of(event, body, near, inside, devices, world) -> Iterator[Sent]:
-    tracked = _instant(body["tracked_at"]) if "tracked_at" in body else event.enqueued_at.replace(microsecond=0)
-    enqueued = event.enqueued_at.replace(microsecond=0)
+    enqueued = datetime.fromtimestamp(event.enqueued_ms // 1000, UTC)
+    tracked = instant(body["tracked_at"]) if "tracked_at" in body else enqueued
     is_stale = enqueued - tracked > timedelta(seconds=world.policy.get("max_ping_age_s", 120))
     key = event.partition_id, body["device_id"]
     device = devices.get(key)
@@ -144,7 +144,8 @@ def _offers_of(event, body, near, inside, devices, world) -> Iterator[Sent]:
         yield Sent(body["device_id"], store_id, promotion_id, tracked)
 
 
-def _instant(value: str | float) -> datetime:
+def instant(value: str | float) -> datetime:
+    """An instant as a ping or a decision says it: RFC 3339, or seconds or milliseconds since 1970."""
     if isinstance(value, str):
         return datetime.fromisoformat(value).astimezone(UTC)
     return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)

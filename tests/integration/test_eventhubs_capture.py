@@ -301,6 +301,22 @@ def test_a_restart_captures_nothing_twice(start_server: StartServer, files: Capt
     assert bodies_of(files.records()) == [b"first", b"second"]
 
 
+def test_retention_by_size_waits_for_capture(start_server: StartServer, files: CaptureFiles) -> None:
+    kept = {"Name": "kept", "PartitionCount": 1, "RetentionSizeInBytes": 1_000}
+    server = start_server(hub(files.name, partitions=1) | {"RetentionSizeInBytes": 1_000}, kept)
+    with (
+        producer(server) as client,
+        EventHubProducerClient.from_connection_string(server.connection_string, eventhub_name="kept") as other,
+    ):
+        send(client, [bytes(1000)] * 50)
+        send(other, [bytes(1000)] * 50)
+        wait_until(lambda: server.get("/stats")["kept"]["0"]["first"] == 50, 30, "retention by size")
+        assert server.get("/stats")[HUB]["0"]["first"] == 0
+        assert server.post("/capture/flush") == (200, {HUB: {"0": 49}})
+        wait_until(lambda: server.get("/stats")[HUB]["0"]["first"] == 50, 30, "retention after the capture")
+    assert contiguous(files.records())
+
+
 def test_the_health_port_answers_as_the_emulators_do_and_refuses_unknown_hubs(
     start_server: StartServer, files: CaptureFiles
 ) -> None:

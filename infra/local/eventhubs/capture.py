@@ -214,7 +214,7 @@ class PartitionCapture:
             log.warning(
                 "%s is there already and not ours; the file gets another name", self._name_of(intent.name_second)
             )
-            intent = replace(intent, name_second=intent.name_second + 1, sync_marker=os.urandom(16))
+            intent = replace(intent, name_second=intent.name_second + 1)
             await self._save(Cursor(self._cursor.progress, intent))
         await self._save(Cursor(intent.window.after(intent.name_second)))
 

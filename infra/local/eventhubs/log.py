@@ -214,7 +214,7 @@ class PartitionLog:
         """
         first = self.first_sequence_number
         oldest_ms = self._now_ms() - retention_ms
-        self._roll_aged(oldest_ms, retention_ms)
+        self._roll_for_retention(oldest_ms, retention_ms, retention_bytes)
         while len(self._segments) > 1 and self._newest_ms(self._segments[0]) < oldest_ms:
             self._drop_oldest()
         lost = 0 if keep_from is None else self.first_sequence_number - max(first, keep_from)
@@ -226,10 +226,12 @@ class PartitionLog:
             self._drop_oldest()
         return self.first_sequence_number - first
 
-    def _roll_aged(self, oldest_ms: int, retention_ms: int) -> None:
-        """Start a new segment when the active one is old, since only whole segments are dropped."""
+    def _roll_for_retention(self, oldest_ms: int, retention_ms: int, retention_bytes: int | None) -> None:
+        """Start a new segment when the active one spans over an eighth of a limit: only whole segments are dropped."""
         times = self._active.index.times
-        if times and (times[0] < oldest_ms + retention_ms * 7 // 8 or self.last_enqueued_ms < oldest_ms):
+        is_old = times and (times[0] < oldest_ms + retention_ms * 7 // 8 or self.last_enqueued_ms < oldest_ms)
+        is_large = times and retention_bytes is not None and self._active.size > retention_bytes // 8
+        if is_old or is_large:
             self._roll()
 
     def _newest_ms(self, segment: Segment) -> int:

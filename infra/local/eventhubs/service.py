@@ -19,7 +19,7 @@ from shared.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
-_RETAIN_EVERY_S = 10.0
+_RETAIN_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)

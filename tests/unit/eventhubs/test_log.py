@@ -304,6 +304,15 @@ def test_retention_size_drops_the_oldest_but_never_what_capture_still_needs(tmp_
     assert read_all(log) == events[log.first_sequence_number :]
 
 
+def test_a_size_limit_below_the_size_of_a_segment_holds_as_well(tmp_path: Path) -> None:
+    log = PartitionLog(tmp_path)
+    for _ in range(50):
+        log.append([(b"x" * 70, None)])  # a record of 100 bytes
+        log.retain(retention_ms=HOUR, retention_bytes=1000)
+    assert 500 < log.size_bytes <= 1000
+    assert log.next_sequence_number == 50
+
+
 def test_retention_time_wins_over_capture_and_says_how_many_events_were_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,12 +5,13 @@ import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 import fastavro
 import msgspec
 import polars as pl
 from azure.storage.blob import BlobServiceClient
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer import Exit
 
@@ -131,7 +132,8 @@ def _look(stack: Stack, settings: Settings, progress: Progress, tasks: tuple[Tas
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    count = TextColumn("{task.completed:,.0f}")
+    columns = (TextColumn("{task.description:<16}"), BarColumn(), count, TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         yield progress
 
@@ -208,12 +210,21 @@ def _counts(frame: pl.LazyFrame, column: str) -> list[tuple[str, int]]:
 
 
 def _first_rows(name: str, rows: pl.DataFrame) -> Table:
-    columns = rows.columns[:_GOLD_COLUMNS]
-    table = Table(*columns, title=f"{name}: {rows.height:,} rows", title_justify="left")
-    for row in rows.select(columns).head(_GOLD_ROWS).rows():
+    """Some rows of a table, in the first columns that say something."""
+    shown = rows.drop("event_date") if "hour" in rows.columns else rows
+    shown = shown.select(column for column in shown.iter_columns() if not _is_zero(column))
+    shown = shown.select(shown.columns[:_GOLD_COLUMNS]).head(_GOLD_ROWS)
+    table = Table(*shown.columns, title=f"{name}: {rows.height:,} rows", title_justify="left")
+    for row in shown.rows():
         table.add_row(*(_cell(value) for value in row))
     return table
 
 
+def _is_zero(column: pl.Series) -> bool:
+    return column.dtype.is_integer() and column.sum() == 0
+
+
 def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%m-%d %H:%M}"
     return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)

@@ -63,7 +63,9 @@ def down(home: HomeOption = DEFAULT_HOME) -> None:
 
 def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Say what runs; exit code 1 unless all of it is ready."""
-    found = stack_of(home).status()
+    stack = stack_of(home)
+    found = stack.status()
+    is_ready = all(service.ready for service in found)
     if as_json:
         print_json(found)
     else:
@@ -73,7 +75,9 @@ def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
             ports = " ".join(map(str, service.ports))
             table.add_row(service.name, state, str(service.pid or ""), ports, service.log)
         console.print(table)
-    raise typer.Exit(0 if all(service.ready for service in found) else 1)
+        if is_ready:
+            _say_where_it_is(stack)
+    raise typer.Exit(0 if is_ready else 1)
 
 
 def reset(

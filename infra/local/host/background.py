@@ -1,0 +1,50 @@
+"""What every trigger needs to stop well: a signal that can be waited for, and calls that come to their end."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+
+class HostStopping(Exception):
+    """The host stops; what was begun is left to its successor, which finds no receipt and no checkpoint for it."""
+
+
+class Signal:
+    """Something that happens once, such as the host's stopping."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    @property
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def within(self, seconds: float) -> bool:
+        """Wait at most `seconds`; True when it has happened."""
+        try:
+            await asyncio.wait_for(self._event.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+
+class Calls:
+    """Work that goes on to its end when whoever waits for it is cancelled: a function cannot be interrupted."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for `work`; a cancellation ends the waiting only."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def finished(self) -> None:
+        """Wait until everything that was begun has ended."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)

@@ -1,5 +1,6 @@
 """Capture with the real SDKs: azure-eventhub sends, Azurite holds the files, fastavro reads them; nothing is lost."""
 
+import asyncio
 import gc
 import io
 import re
@@ -19,6 +20,7 @@ from azure.eventhub import EventData, EventHubProducerClient
 from azure.eventhub.exceptions import EventHubError
 from azure.storage.blob import BlobServiceClient
 
+from infra.local.eventhubs.capture_storage import CaptureContainer, connect
 from tests.azurite import AzuriteServer
 from tests.eventhubs import EventHubsServer
 from tests.polling import wait_until
@@ -234,6 +236,23 @@ def test_a_container_that_was_removed_is_made_again(start_server: StartServer, a
                 with BlobServiceClient.from_connection_string(azurite.connection_string) as service:
                     service.delete_container(files.name)
     assert bodies_of(files.records()) == [b"after"]
+
+
+@pytest.mark.parametrize("size", [600, 9_000_000])
+def test_a_file_that_was_stored_before_is_recognised_and_one_of_another_is_left_alone(
+    azurite: AzuriteServer, files: CaptureFiles, size: int
+) -> None:
+    async def put_three_times() -> list[bool]:
+        async with connect(azurite.connection_string) as service:
+            container = CaptureContainer(service.get_container_client(files.name))
+            await container.prepare()
+            return [
+                await container.put("a.avro", io.BytesIO(bytes(size) + marker), size + 16, marker)
+                for marker in (b"0123456789abcdef", b"0123456789abcdef", b"another's marker")
+            ]
+
+    assert asyncio.run(put_three_times()) == [True, True, False]
+    assert files.contents() == {"a.avro": bytes(size) + b"0123456789abcdef"}
 
 
 class Sender(threading.Thread):

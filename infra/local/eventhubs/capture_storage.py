@@ -7,12 +7,12 @@ from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClien
 
 from shared.errors import ConfigurationError, LakeUnavailable
 
-_BLOCK_BYTES = 4 * 1024 * 1024
+_BLOCK_BYTES = 1024 * 1024  # aiohttp writes more than that in one go, and the broker would wait for it
 _CONNECT_S, _READ_S = 5, 60
 
 
 def connect(connection_string: str) -> BlobServiceClient:
-    """A client that holds at most 4 MiB of a file in memory and does not retry (Capture does).
+    """A client that holds at most 1 MiB of a file in memory and does not retry (Capture does).
 
     Raises ConfigurationError for a malformed connection string.
     """

@@ -1,15 +1,61 @@
-"""What a device sends: pings, decoded from the bodies of a batch of events, or rejected with a reason."""
+"""What a device sends: pings, decoded from the bodies of a batch of events, or rejected with a reason.
 
-from collections.abc import Sequence
+A body is UTF-8 (a byte order mark is skipped) in one of three forms:
+
+* a JSON object with a ping's fields under any of their `NAMES`, so OwnTracks' `_type: location` as well. Other names
+  are ignored, null is absent, of a repeated name the last counts. Types are strict: "51.5" is no latitude;
+* text of `name:value` pairs between commas, as in 2021's proof of concept: `latitude:51.1, longitude:0.1,appid:x`;
+* one of these two in a CloudEvents 1.0 envelope in structured mode, as `data` (object or string) or `data_base64`. What
+  the data does not say, the envelope does: `subject` the device id, `time` the instant, `id` the ping id.
+
+`tracked_at` is RFC 3339 with an offset (no leap seconds), or a number since 1970 UTC: seconds below 1e11, milliseconds
+from there on. Without it the ping was tracked when it was enqueued. A negative accuracy is out of range, for with it
+iOS says that the position itself is invalid.
+
+The checks run in the order of `Reason`, each over all fields before the next begins; the first that fails is the
+reason.
+"""
+
+import binascii
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_BODY_BYTES = 4096
+MAX_ID_CHARACTERS = 128
+MAX_AHEAD_US = 5 * 60 * 1_000_000
+"""How much later than enqueued a ping may claim to be: the clocks of phones are set wrong now and then."""
+MAX_LATE_US = 7 * 86_400 * 1_000_000
+MILLISECONDS_FROM = 1e11
+"""A larger number is milliseconds: as seconds it would be the year 5138, and as milliseconds this one is 1973."""
+MAX_BRACKETS = 64
+"""More opening brackets are not parsed: no ping nests, and how deep a parser can go depends on Python's version."""
+MAX_DETAIL_CHARACTERS = 80
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "device_id": ("device_id", "deviceId", "device", "appid", "appId", "app_id", "tid"),
+    "latitude": ("latitude", "lat"),
+    "longitude": ("longitude", "lng", "lon", "long"),
+    "tracked_at": ("tracked_at", "trackedAt", "timestamp", "time", "ts", "tst"),
+    "accuracy_m": ("accuracy_m", "accuracy", "horizontalAccuracy", "horizontal_accuracy", "acc"),
+    "ping_id": ("ping_id", "pingId", "_id"),
+    "consent": ("consent",),
+}
+"""Every name under which a field is accepted; where a body has several of a field, the one named first here counts."""
+
+REQUIRED = ("device_id", "latitude", "longitude")
+
 
 class Reason(StrEnum):
-    """Why a body is no ping: the closed list."""
+    """Why a body is no ping: the closed list, in the order of the checks."""
 
     TOO_LARGE = "too_large"
     NOT_UTF8 = "not_utf8"
@@ -24,7 +70,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RejectedPing:
-    """An event whose body cannot be used: its row in the batch, one reason of the closed list, and the detail in words."""
+    """An event whose body cannot be used: its row in the batch, the reason, and the detail in at most 80 characters."""
 
     row: int
     reason: Reason
@@ -54,4 +100,304 @@ class PingBatch:
 
 
 def decode_pings(bodies: Sequence[bytes | None], enqueued_at_us: NDArray[np.int64]) -> PingBatch:
-    raise NotImplementedError
+    """Decode the bodies of a batch; event i was enqueued at `enqueued_at_us[i]`, cut to whole seconds.
+
+    Never raises, whatever the bytes. What becomes of a body depends on nothing but the body and its enqueued time.
+    """
+    rows: list[int] = []
+    reports: list[_Report] = []
+    rejected: list[RejectedPing] = []
+    for row, body in enumerate(bodies):
+        report = _read(body)
+        if isinstance(report, _Fault):
+            rejected.append(_rejected(row, report))
+        else:
+            rows.append(row)
+            reports.append(report)
+    batch = _columns(np.array(rows, np.int64), reports, enqueued_at_us)
+    faults = _faults(batch, reports, enqueued_at_us[batch.row])
+    if not (faults or rejected):
+        return batch
+    rejected += [_rejected(rows[at], fault) for at, fault in faults.items()]
+    return _without(batch, faults, sorted(rejected, key=lambda ping: ping.row))
+
+
+def fields_of(body: bytes) -> dict[str, Any] | None:
+    """What a body says of a ping, by field, `tracked_at` in microseconds since 1970 UTC; None for what is no ping.
+
+    No value is judged, and no time: that is the affair of `decode_pings`. Absent fields are left out.
+    """
+    report = _read(body)
+    if isinstance(report, _Fault):
+        return None
+    fields = {name: value for name, value in msgspec.structs.asdict(report).items() if value is not None}
+    if report.tracked_at is not None:
+        fields["tracked_at"] = _instant_us(report.tracked_at)
+    return fields
+
+
+class _Report(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A ping with fields of the right types. Nearly all bodies are of this very shape, and decoded to it at once."""
+
+    device_id: str
+    latitude: float
+    longitude: float
+    tracked_at: Annotated[datetime, msgspec.Meta(tz=True)] | int | float | None = None
+    accuracy_m: float | None = None
+    ping_id: str | None = None
+    consent: bool | None = None
+
+
+class _Fault(NamedTuple):
+    reason: Reason
+    detail: str
+
+
+type _Fields = dict[str, object]
+
+_decode_report = msgspec.json.Decoder(_Report).decode
+# Without the hook 1e999 is an error of the parser; with it, it is a number that is out of range.
+_decode_object = msgspec.json.Decoder(dict[str, object], float_hook=float).decode
+
+
+def _read(body: bytes | None) -> _Report | _Fault:
+    if body is None:
+        return _Fault(Reason.NOT_UNDERSTOOD, "the event has no body")
+    if len(body) > MAX_BODY_BYTES:
+        return _Fault(Reason.TOO_LARGE, f"the body has {len(body)} bytes; at most {MAX_BODY_BYTES}")
+    try:
+        return _decode_report(body)
+    except ValueError:  # another form, other names, or a fault: find out which
+        return _read_any_form(body)
+
+
+def _read_any_form(body: bytes) -> _Report | _Fault:
+    fields = _fields_of_bytes(body)
+    return fields if isinstance(fields, _Fault) else _report(fields)
+
+
+def _fields_of_bytes(body: bytes) -> _Fields | _Fault:
+    try:
+        return _fields_of_text(body.decode().removeprefix("\ufeff"))
+    except UnicodeDecodeError as error:
+        return _Fault(Reason.NOT_UTF8, f"byte {error.start} of the body is {body[error.start]:#04x}: {error.reason}")
+
+
+def _fields_of_text(text: str) -> _Fields | _Fault:
+    if not text.lstrip().startswith("{"):
+        return _fields_of_pairs(text)
+    if text.count("{") + text.count("[") > MAX_BRACKETS:
+        return _Fault(Reason.NOT_UNDERSTOOD, f"the body has more than {MAX_BRACKETS} opening brackets")
+    try:
+        return _fields_of_object(_decode_object(text))
+    except ValueError as error:
+        return _Fault(Reason.NOT_UNDERSTOOD, str(error))
+
+
+def _fields_of_object(found: _Fields) -> _Fields | _Fault:
+    if "specversion" in found:
+        return _fields_of_cloud_event(found)
+    if found.get("_type", "location") != "location":
+        return _Fault(Reason.NOT_UNDERSTOOD, f"_type is {found['_type']!r}; of OwnTracks' only 'location' is a ping")
+    return _by_field(found)
+
+
+def _fields_of_cloud_event(envelope: _Fields) -> _Fields | _Fault:
+    if envelope["specversion"] != "1.0":
+        return _Fault(Reason.NOT_UNDERSTOOD, f"specversion is {envelope['specversion']!r}; valid is '1.0'")
+    fields = _fields_of_data(envelope.get("data"), envelope.get("data_base64"))
+    if isinstance(fields, _Fault):
+        return fields
+    said = {"device_id": envelope.get("subject"), "tracked_at": envelope.get("time"), "ping_id": envelope.get("id")}
+    return {name: value for name, value in said.items() if value is not None} | fields
+
+
+def _fields_of_data(data: object, base64: object) -> _Fields | _Fault:
+    if data is not None and base64 is not None:
+        return _Fault(Reason.NOT_UNDERSTOOD, "the CloudEvent has both data and data_base64")
+    if isinstance(base64, str):
+        try:
+            return _fields_of_bytes(binascii.a2b_base64(base64, strict_mode=True))
+        except ValueError as error:
+            return _Fault(Reason.NOT_UNDERSTOOD, f"data_base64 is {base64!r}: {error}")
+    if isinstance(data, dict):
+        return _fields_of_object(data)
+    if isinstance(data, str):
+        return _fields_of_text(data)
+    if data is None and base64 is None:
+        return _Fault(Reason.MISSING_FIELD, "the CloudEvent has neither data nor data_base64")
+    wrong = base64 if data is None else data
+    return _Fault(Reason.NOT_UNDERSTOOD, f"the CloudEvent's data is neither an object nor a string: {wrong!r}")
+
+
+def _fields_of_pairs(text: str) -> _Fields | _Fault:
+    pairs = (part.partition(":") for part in text.split(","))
+    fields = _by_field({name.strip(): value.strip() for name, colon, value in pairs if colon})
+    if not fields:
+        return _Fault(Reason.NOT_UNDERSTOOD, f"neither a JSON object nor name:value pairs: {text!r}")
+    return {name: _value_of_text(name, str(value)) for name, value in fields.items()}
+
+
+_PLACES = {name: (field, rank) for field, names in NAMES.items() for rank, name in enumerate(names)}
+
+
+def _by_field(found: Mapping[str, object]) -> _Fields:
+    """The values of the ping's fields, whatever they are called; absent ones are left out."""
+    fields: _Fields = {}
+    ranks: dict[str, int] = {}
+    for name, value in found.items():
+        field, rank = _PLACES.get(name, ("", 0))
+        if field and value is not None and rank < ranks.get(field, len(_PLACES)):
+            fields[field], ranks[field] = value, rank
+    return fields
+
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+
+def _value_of_text(field: str, text: str) -> object:
+    """Text has no types: a number or a truth value where the field is one, else the text itself."""
+    if field == "consent":
+        return {"true": True, "false": False}.get(text.lower(), text)
+    is_number = _TYPES[field][0] is not _text and _NUMBER.fullmatch(text)
+    return float(text) if is_number else text
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return math.inf if value > 0 else -math.inf
+
+
+def _instant(value: object) -> datetime | float | None:
+    if not isinstance(value, str):
+        return _number(value)
+    try:
+        instant = msgspec.convert(value, datetime)
+    except msgspec.ValidationError:
+        return None
+    return instant if instant.tzinfo else None
+
+
+_TYPES: Mapping[str, tuple[Callable[[object], object], str]] = {
+    "device_id": (_text, "a string"),
+    "latitude": (_number, "a number"),
+    "longitude": (_number, "a number"),
+    "tracked_at": (_instant, "RFC 3339 with an offset, or a number"),
+    "accuracy_m": (_number, "a number"),
+    "ping_id": (_text, "a string"),
+    "consent": (_flag, "true or false"),
+}
+
+
+def _report(fields: _Fields) -> _Report | _Fault:
+    for name in REQUIRED:
+        if name not in fields:
+            return _Fault(Reason.MISSING_FIELD, f"{name} is missing")
+    values = {name: _TYPES[name][0](value) for name, value in fields.items()}
+    for name, value in values.items():
+        if value is None:
+            return _Fault(Reason.BAD_TYPE, f"{name} must be {_TYPES[name][1]}, not {fields[name]!r}")
+    return _Report(**values)  # type: ignore[arg-type]
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CONSENT = {None: -1, False: 0, True: 1}
+
+
+def _instant_us(instant: datetime | float) -> int:
+    """Microseconds since 1970 UTC; a number too large for any calendar stays in the future, or in the past."""
+    if isinstance(instant, datetime):
+        since = instant - _EPOCH
+        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    unit = 1_000_000 if abs(instant) < MILLISECONDS_FROM else 1_000
+    return round(max(-1e15, min(instant, 1e15)) * unit)
+
+
+def _columns(rows: NDArray[np.int64], reports: Sequence[_Report], enqueued_at_us: NDArray[np.int64]) -> PingBatch:
+    instants = [report.tracked_at for report in reports]
+    enqueued = enqueued_at_us[rows].tolist()
+    return PingBatch(
+        row=rows,
+        device_id=[report.device_id for report in reports],
+        latitude=np.array([report.latitude for report in reports], np.float64),
+        longitude=np.array([report.longitude for report in reports], np.float64),
+        tracked_at_us=np.array(
+            [at if said is None else _instant_us(said) for said, at in zip(instants, enqueued, strict=True)], np.int64
+        ),
+        accuracy_m=np.array([report.accuracy_m for report in reports], np.float64),  # None becomes NaN
+        consent=np.array([_CONSENT[report.consent] for report in reports], np.int8),
+        ping_id=[report.ping_id for report in reports],
+        rejected=[],
+    )
+
+
+def _faults(batch: PingBatch, reports: Sequence[_Report], enqueued_at_us: NDArray[np.int64]) -> dict[int, _Fault]:
+    """The first check that fails, by the ping's row in `batch`."""
+    faults: dict[int, _Fault] = {}
+    for reason, field, fails, valid in _checks(batch, enqueued_at_us):
+        for at in np.flatnonzero(fails).tolist():
+            faults.setdefault(at, _Fault(reason, f"{field} is {_shown(getattr(reports[at], field))}; {valid}"))
+    return faults
+
+
+def _checks(
+    batch: PingBatch, enqueued_at_us: NDArray[np.int64]
+) -> Iterator[tuple[Reason, str, NDArray[np.bool_], str]]:
+    """Each check over the whole batch, in order: its reason, the field, where it fails, and what would be valid."""
+    ahead_us = batch.tracked_at_us - enqueued_at_us
+    accuracy_m, characters = batch.accuracy_m, f"valid are 1 to {MAX_ID_CHARACTERS} characters"
+    yield Reason.OUT_OF_RANGE, "device_id", _is_no_id(batch.device_id), characters
+    yield Reason.OUT_OF_RANGE, "latitude", np.abs(batch.latitude) > 90, "valid are -90 to 90"
+    yield Reason.OUT_OF_RANGE, "longitude", np.abs(batch.longitude) > 180, "valid are -180 to 180"
+    yield Reason.OUT_OF_RANGE, "accuracy_m", (accuracy_m < 0) | np.isinf(accuracy_m), "valid are 0 m and more"
+    yield Reason.OUT_OF_RANGE, "ping_id", _is_no_id(batch.ping_id), characters
+    null_island = (batch.latitude == 0) & (batch.longitude == 0)
+    yield Reason.NULL_ISLAND, "latitude", null_island, "with longitude 0 a position that was never set"
+    yield Reason.FROM_THE_FUTURE, "tracked_at", ahead_us > MAX_AHEAD_US, "over 5 min after it was enqueued"
+    yield Reason.TOO_LATE, "tracked_at", ahead_us < -MAX_LATE_US, "over 7 days before it was enqueued"
+
+
+def _is_no_id(texts: Sequence[str | None]) -> NDArray[np.bool_]:
+    lengths = np.array([1 if text is None else len(text) for text in texts], np.int64)
+    return (lengths < 1) | (lengths > MAX_ID_CHARACTERS)
+
+
+def _shown(value: object) -> str:
+    """The value in words, short enough to leave room for what would be valid."""
+    return value.isoformat() if isinstance(value, datetime) else _clipped(repr(value), MAX_DETAIL_CHARACTERS // 2)
+
+
+def _clipped(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[: characters - 1] + "…"
+
+
+def _rejected(row: int, fault: _Fault) -> RejectedPing:
+    printable = "".join(character if character.isprintable() else "�" for character in fault.detail)
+    return RejectedPing(row, fault.reason, _clipped(printable, MAX_DETAIL_CHARACTERS))
+
+
+def _without(batch: PingBatch, faults: Mapping[int, _Fault], rejected: list[RejectedPing]) -> PingBatch:
+    kept = np.array([at for at in range(len(batch)) if at not in faults], np.int64)
+    return PingBatch(
+        row=batch.row[kept],
+        device_id=[batch.device_id[at] for at in kept],
+        latitude=batch.latitude[kept],
+        longitude=batch.longitude[kept],
+        tracked_at_us=batch.tracked_at_us[kept],
+        accuracy_m=batch.accuracy_m[kept],
+        consent=batch.consent[kept],
+        ping_id=[batch.ping_id[at] for at in kept],
+        rejected=rejected,
+    )

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from infra.commands import demo, reference, results, stack
+from infra.commands import demo, reference, results, send, stack
 from infra.commands.common import errors
 from infra.local.azurite import ToolMissing
 from infra.local.control import NoAnswer
@@ -23,6 +23,7 @@ app.command()(stack.down)
 app.command()(stack.status)
 app.command()(stack.reset)
 app.command()(stack.logs)
+app.command()(send.send)
 app.command()(results.offers)
 app.command()(results.tables)
 app.command()(results.flush)
@@ -38,5 +39,5 @@ def main() -> None:
         app()
     except (FootfallError, StackError, NoAnswer, ToolMissing) as error:
         errors.print("[bold red]error:[/bold red]", end=" ")
-        errors.print(str(error), markup=False, soft_wrap=True)
+        errors.print(str(error), markup=False)
         sys.exit(1)

@@ -13,8 +13,8 @@ from rich.console import Console
 from infra.local.home import Home, StackPorts
 from infra.local.stack import Stack
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 HomeOption = Annotated[
     Path,

@@ -75,7 +75,7 @@ def demo(home: HomeOption = DEFAULT_HOME) -> None:
     disagreements = figures.disagreements()
     for disagreement in disagreements:
         console.print("[bold red]disagreement:[/bold red]", disagreement)
-    console.print(figures.last_line(time.monotonic() - began), soft_wrap=True)
+    console.print(figures.last_line(time.monotonic() - began))
     raise Exit(1 if disagreements else 0)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from infra.commands.common import HomeOption, JsonOption, console, errors, print_json, running_stack
 from infra.local import hub_reader
@@ -57,7 +57,7 @@ def print_offers(events: list[HubEvent]) -> None:
         data = offer.data
         place = f"{data.merchant}, {data.location}"
         line = f"{offer.time}  {data.device_id:<20}  {place:<36}  {data.distance_m:5.0f} m  {data.message}"
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False)
 
 
 def _print_bodies(events: list[HubEvent]) -> None:
@@ -72,9 +72,9 @@ def tables(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
     if as_json:
         print_json(summaries)
         return
-    shown = Table("table", "rows", "files", "version", "newest change")
+    shown = Table(Column("table", no_wrap=True), "rows", "files", "version", "newest change (UTC)")
     for summary in summaries:
-        changed = f"{summary.changed_at:%Y-%m-%d %H:%M:%S} UTC" if summary.changed_at else "not there yet"
+        changed = f"{summary.changed_at:%Y-%m-%d %H:%M:%S}" if summary.changed_at else "not there yet"
         version = "" if summary.version is None else str(summary.version)
         shown.add_row(summary.name, f"{summary.rows:,}", f"{summary.files:,}", version, changed)
     console.print(shown)

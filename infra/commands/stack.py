@@ -116,7 +116,7 @@ def logs(
 
 def _show(service: str, line: str) -> None:
     console.print(f"[dim]{service:>9}[/dim] ", end="")
-    console.print(line, markup=False, soft_wrap=True)
+    console.print(line, markup=False)
 
 
 def _say_where_it_is(stack: Stack) -> None:
@@ -128,7 +128,7 @@ def _say_where_it_is(stack: Stack) -> None:
     table.add_row("storage", f"blob {ports.blob}, queue {ports.queue}, table {ports.table}")
     table.add_row("settings", str(stack.home.settings))
     table.add_row("data, logs", str(stack.home.path))
-    console.print(table, soft_wrap=True)
+    console.print(table)
 
 
 def _watch(stack: Stack) -> None:
@@ -139,7 +139,7 @@ def _watch(stack: Stack) -> None:
     try:
         while len(ended) < len(stack.services()):
             for line in follower.new_lines():
-                console.print(line, markup=False, soft_wrap=True)
+                console.print(line, markup=False)
             now_ended = {service.name for service in stack.status() if service.pid is None}
             for name in sorted(now_ended - ended):
                 errors.print(

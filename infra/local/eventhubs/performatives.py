@@ -390,10 +390,10 @@ def begin_frame(channel: int, next_outgoing_id: int, window: int, handle_max: in
 
 
 def attach_frame(channel: int, attach: Attach, *, accepted: bool) -> bytes:
-    """The answer to an ATTACH: source and target echoed, or null in the terminus that is refused (DETACH follows)."""
+    """The answer to an ATTACH: source and target echoed, or null when the link is refused (DETACH follows)."""
     receiver = attach.is_receiver
     source = attach.source.encoded if attach.source and accepted else None
-    target = attach.target.encoded if attach.target and (accepted or receiver) else None
+    target = attach.target.encoded if attach.target and accepted else None
     fields = [
         attach.name,
         UInt(attach.handle),

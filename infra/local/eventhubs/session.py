@@ -146,7 +146,9 @@ class Session:
             log.info("link %s refused: %s", attach.name, error)
             refused = Link(self, attach.handle)
             self.links[attach.handle] = refused
-            self._answer_attach(attach, accepted=False)
+            # pyamqp's aio consumer swallows every error until its link is attached and tries again in silence for ever,
+            # so a consumer is attached like any other, and detached with the error.
+            self._answer_attach(attach, accepted=attach.is_receiver)
             refused.end(error)
             return
         self.links[attach.handle] = link

@@ -198,11 +198,10 @@ def test_an_attach_is_read_with_what_is_echoed() -> None:
     assert echoed[13] == {b"k": 1}
 
 
-def test_a_refused_consumer_gets_a_null_source() -> None:
+def test_a_refusal_has_neither_source_nor_target() -> None:
     _, fields = decode_frame(memoryview(body_of(attach_frame(0, attach(), accepted=False))))
 
-    assert fields[5] is None
-    assert fields[6] is not None
+    assert fields[5:7] == [None, None]
 
 
 @pytest.mark.parametrize(

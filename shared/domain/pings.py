@@ -384,8 +384,7 @@ def _clipped(text: str, characters: int) -> str:
 
 
 def _rejected(row: int, fault: _Fault) -> RejectedPing:
-    printable = "".join(character if character.isprintable() else "�" for character in fault.detail)
-    return RejectedPing(row, fault.reason, _clipped(printable, MAX_DETAIL_CHARACTERS))
+    return RejectedPing(row, fault.reason, _clipped(fault.detail, MAX_DETAIL_CHARACTERS))
 
 
 def _without(batch: PingBatch, faults: Mapping[int, _Fault], rejected: list[RejectedPing]) -> PingBatch:

@@ -69,17 +69,18 @@ class GeofenceIndex:
         _require_geofences(latitude, longitude, radius_m, margin_m)
         self._latitude, self._longitude, self._radius_m = latitude, longitude, radius_m
         self._reach_m = radius_m + margin_m
-        self._largest_squared_chord = (self._reach_m + ERROR_BOUND_M) ** 2
-        self._stores = earth_points(latitude, longitude)
         # The raster lies on a sphere with the ellipsoid's latitudes and longitudes. A step on the ellipsoid is at
         # least as long as the same step on such a sphere of the ellipsoid's least radius of curvature, so this disc
         # covers the geofence.
         angle = (self._reach_m + PADDING_M) / LEAST_RADIUS_OF_CURVATURE_M
         self._cells = _Cells(_cell_size_deg(angle))
-        self._listing = _Listing(*self._cells.touched_by(latitude, longitude, angle), len(latitude))
-
-    def __len__(self) -> int:
-        return len(self._latitude)
+        # A store's place is where the columns that candidates need have it: by cell, so that neighbours share a cache
+        # line.
+        self._row_of_place = np.argsort(self._cells.number(latitude, longitude), kind="stable")
+        self._place_of_row = np.argsort(self._row_of_place)
+        self._listing = _Listing(*self._cells.touched_by(latitude, longitude, angle), self._place_of_row)
+        self._places = earth_points(latitude[self._row_of_place], longitude[self._row_of_place])
+        self._largest_squared_chord = (self._reach_m[self._row_of_place] + ERROR_BOUND_M) ** 2
 
     def match(self, latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -> Pairs:
         """All pairs whose geodesic distance is at most radius + margin; `inside` where it is at most the radius.
@@ -108,8 +109,9 @@ class GeofenceIndex:
         comparison that takes off the ping's accuracy first goes wrong only closer to its threshold than that.
         """
         rows, positions = np.arange(len(latitude)), earth_points(latitude, longitude)
-        squared = squared_chord(positions, rows, self._stores, store_rows)
-        distance = arc_m(squared, positions, rows, self._stores, store_rows)
+        places = self._place_of_row[store_rows]
+        squared = squared_chord(positions, rows, self._places, places)
+        distance = arc_m(squared, positions, rows, self._places, places)
         self._settle(distance, latitude, longitude, rows, store_rows)
         return distance
 
@@ -123,14 +125,15 @@ class GeofenceIndex:
     ) -> Pairs:
         positions = earth_points(latitude, longitude)
         ping, offset = _runs(count)
-        store = self._listing.store[start[ping] + offset]
-        squared = squared_chord(positions, ping, self._stores, store)
-        near = np.flatnonzero(squared <= self._largest_squared_chord[store])
-        ping, store = ping[near], store[near]
-        distance = arc_m(squared[near], positions, ping, self._stores, store)
+        place = self._listing.place[start[ping] + offset]
+        squared = squared_chord(positions, ping, self._places, place)
+        near = np.flatnonzero(squared <= self._largest_squared_chord[place])
+        ping, place = ping[near], place[near]
+        distance = arc_m(squared[near], positions, ping, self._places, place)
+        store = self._row_of_place[place]
         self._settle(distance, latitude, longitude, ping, store)
         kept = distance <= self._reach_m[store]
-        ping, store, distance = ping[kept], store[kept].astype(np.int64), distance[kept]
+        ping, store, distance = ping[kept], store[kept], distance[kept]
         return Pairs(ping + first_ping, store, distance, distance <= self._radius_m[store])
 
     def _settle(
@@ -139,7 +142,7 @@ class GeofenceIndex:
         latitude: NDArray[np.float64],
         longitude: NDArray[np.float64],
         ping: NDArray[np.int64],
-        store: NDArray[np.int64] | NDArray[np.int32],
+        store: NDArray[np.int64],
     ) -> None:
         """Put geopy's distance where the formula's error could decide about the radius or about radius + margin."""
         undecided = np.abs(distance_m - self._radius_m[store]) <= ERROR_BOUND_M
@@ -211,26 +214,27 @@ class _Cells:
 
 
 class _Listing:
-    """The stores listed under each cell, in the order of their rows.
+    """The places of the stores listed under each cell, in the order of the stores' rows.
 
     Cells are found by a hash of their number, and never compared: stores of two cells that share a hash are listed
     together, and the chord rules out the strangers. So a look-up is two reads, and its cost does not grow with the
     table.
     """
 
-    def __init__(self, cell: NDArray[np.int64], store: NDArray[np.int64], stores: int) -> None:
+    def __init__(self, cell: NDArray[np.int64], store: NDArray[np.int64], place_of_row: NDArray[np.int64]) -> None:
         bits = max(1, len(cell)).bit_length()
         self._shift = np.uint64(64 - bits)
         # Sorting one number a pair orders each bucket's stores, and shows those listed twice by cells of one hash.
-        pair = np.sort(self._bucket(cell) * max(stores, 1) + store)
+        stores = max(len(place_of_row), 1)
+        pair = np.sort(self._bucket(cell) * stores + store)
         pair = pair[np.flatnonzero(np.diff(pair, prepend=-1))]
-        bucket, row = np.divmod(pair, max(stores, 1))
-        self.store = row.astype(np.int32)
+        bucket, row = np.divmod(pair, stores)
+        self.place = place_of_row[row].astype(np.int32)
         self._start = np.zeros((1 << bits) + 1, np.int32)
         np.cumsum(np.bincount(bucket, minlength=1 << bits), out=self._start[1:])
 
     def look_up(self, cell: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the stores of each cell begin in `store`, and how many they are."""
+        """Where the stores of each cell begin in `place`, and how many they are."""
         bucket = self._bucket(cell)
         start = self._start[bucket].astype(np.int64)
         return start, self._start[bucket + 1] - start

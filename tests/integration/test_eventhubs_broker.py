@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import itertools
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -716,3 +718,44 @@ def test_hostile_bytes_on_a_real_socket_leave_the_broker_serving(own_server: Eve
     with producer(own_server, "pings") as client:
         client.send_event(EventData("still there"))
     assert [event.body_as_str() for _, event in asyncio.run(read(own_server, "pings", 1))] == ["still there"]
+
+
+# -------------------------------------------------------------------------------------------------------- the Java SDK
+
+JAVA = Path(__file__).parent / "java"
+
+
+@pytest.fixture(scope="module", name="java_classpath")
+def _java_classpath(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The smoke test in java/, compiled with the Java SDK; built outside the repository."""
+    for program in ("java", "mvn"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed; the Java SDK cannot be tried")
+    project = tmp_path_factory.mktemp("java") / "project"
+    shutil.copytree(JAVA, project)
+    subprocess.run(["mvn", "-q", "-B", "package"], cwd=project, check=True, timeout=600)
+    return f"{project}/target/classes:{project}/target/lib/*"
+
+
+@pytest.mark.slow
+def test_the_java_sdk_sends_and_receives_and_understands_a_refusal(
+    server: EventHubsServer, hub: str, java_classpath: str
+) -> None:
+    arguments = [server.connection_string, hub, "device-1", "5"]
+    quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=off"
+    command = ["java", quiet, "-cp", java_classpath, "footfall.EventHubsSmoke", *arguments]
+
+    told = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True).stdout.splitlines()
+
+    home = partition_for_key("device-1", PARTITIONS)
+    assert told == [
+        "partitions [0, 1, 2, 3]",
+        "sent 5",
+        *(f"received {home} {number} device-1 6 m-{number} {number}" for number in range(4)),
+        f"received {home} 4 device-1 200000 null null",
+        "refused NOT_FOUND",
+        "done",
+    ]
+    ours = [event for _, event in asyncio.run(read(server, hub, 5))]
+    assert [event.properties for event in ours[:2]] == [{b"number": at, b"text": "é".encode()} for at in range(2)]
+    assert ours[4].body_as_str() == "x" * 200_000

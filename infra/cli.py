@@ -2,33 +2,66 @@
 
 import logging
 import sys
+from importlib import import_module
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from infra.commands import demo, reference, results, send, stack
 from infra.commands.common import errors
 from infra.local.azurite import ToolMissing
 from infra.local.control import NoAnswer
 from infra.local.stack import StackError
 from shared.errors import FootfallError
 
+COMMANDS = {
+    "demo": "demo",
+    "up": "stack",
+    "down": "stack",
+    "status": "stack",
+    "reset": "stack",
+    "logs": "stack",
+    "reference": "reference",
+    "send": "send",
+    "offers": "results",
+    "tables": "results",
+    "flush": "results",
+}
+"""Each command, in the order of the help, and the module of infra.commands that has it."""
+
+
+class _Commands(TyperGroup):
+    """Imports the module of a command when it is called: `footfall status` must not wait for the lake's libraries."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: object, cmd_name: str) -> TyperCommand | TyperGroup | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found = getattr(import_module(f"infra.commands.{COMMANDS[cmd_name]}"), cmd_name)
+        if not isinstance(found, typer.Typer):
+            alone = typer.Typer(add_completion=False)
+            alone.command()(found)
+            found = alone
+        command = get_command(found)
+        assert isinstance(command, TyperCommand | TyperGroup)
+        command.name = cmd_name
+        return command
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Footfall on a laptop: storage, event hubs and functions without an account, and what to do with them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command()(stack.up)
-app.command()(stack.down)
-app.command()(stack.status)
-app.command()(stack.reset)
-app.command()(stack.logs)
-app.command()(send.send)
-app.command()(results.offers)
-app.command()(results.tables)
-app.command()(results.flush)
-app.command()(demo.demo)
-app.add_typer(reference.app, name="reference")
+
+
+@app.callback()
+def _footfall() -> None:
+    """Typer wants one; the help above it says what there is to say."""
 
 
 def main() -> None:

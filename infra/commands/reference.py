@@ -15,7 +15,9 @@ from shared.adapters.reference_catalogue import ReferenceContainer
 from shared.adapters.reference_files import parse_reference
 from shared.workflows.reference import Publication, ReferenceFiles, publish
 
-app = typer.Typer(no_args_is_help=True, help="Stores and promotions: check them, publish a version.")
+reference = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Stores and promotions: check them, publish a version."
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -25,7 +27,7 @@ PromotionsFile = Annotated[
 ]
 
 
-@app.command()
+@reference.command()
 def load(
     stores: StoresFile, promotions: PromotionsFile, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False
 ) -> None:
@@ -53,13 +55,11 @@ def load(
         console.print(f"{what}; in force from {active_from:%Y-%m-%d %H:%M:%S} UTC")
 
 
-@app.command()
+@reference.command()
 def check(stores: StoresFile, promotions: PromotionsFile) -> None:
     """List every fault of the files, by line; needs nothing running."""
-    reference = parse_reference(stores.read_bytes(), promotions.read_bytes())
-    console.print(
-        f"version {reference.version}: {len(reference.stores)} stores, {len(reference.promotions)} promotions"
-    )
+    parsed = parse_reference(stores.read_bytes(), promotions.read_bytes())
+    console.print(f"version {parsed.version}: {len(parsed.stores)} stores, {len(parsed.promotions)} promotions")
 
 
 def load_reference(home: Home, stores: Path, promotions: Path) -> Publication:

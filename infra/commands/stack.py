@@ -84,12 +84,13 @@ def reset(
     home: HomeOption = DEFAULT_HOME,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Stop it, and delete its events, blobs, tables, keys, settings and logs."""
-    stack = stack_of(home)
+    """Stop it, and delete its events, blobs, tables, keys, settings and logs, and those of the last demo."""
+    own = stack_of(home)
     if not yes:
-        typer.confirm(f"Delete all data of the laptop cloud in {stack.home.path}?", abort=True)
-    stack.down()
-    stack.home.delete_data()
+        typer.confirm(f"Delete all data of the laptop cloud in {own.home.path}?", abort=True)
+    for stack in (own, stack_of(own.home.demo)):
+        stack.down()
+        stack.home.delete_data()
 
 
 def logs(

@@ -40,6 +40,11 @@ class Home:
         """The local.settings.json that the app runs with."""
         return self.path / "local.settings.json"
 
+    @property
+    def demo(self) -> Path:
+        """The home of the demo's own laptop cloud."""
+        return self.path / "demo"
+
     def log(self, service: str) -> Path:
         return self.path / "logs" / f"{service}.log"
 
@@ -61,7 +66,7 @@ class Home:
         partial.replace(self.path / "stack.json")
 
     def delete_data(self) -> None:
-        """Delete data, logs, settings and ports; tools that were installed for all homes stay."""
+        """Delete data, logs, settings and ports; tools that were installed for all homes stay, and other homes."""
         for name in ("data", "logs", "run"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for name in ("stack.json", "local.settings.json"):

@@ -14,7 +14,6 @@ from infra.local.app_settings import read_settings, storage_connection, write_se
 from infra.local.control import BrokerControl, HostControl
 from infra.local.home import REPO, Home, StackPorts
 from infra.local.ports import holder, is_free, is_listening
-from shared.adapters.azure_clients import blob_service, table_service
 
 HUBS_CONFIG = REPO / "infra" / "local" / "eventhubs.config.json"
 _POLL_S = 0.05
@@ -174,6 +173,9 @@ class Stack:
 
     def _create_storage(self) -> None:
         """Containers and table, as Terraform makes them on Azure."""
+        # The SDKs take half a second to import; `footfall status` must not wait for them.
+        from shared.adapters.azure_clients import blob_service, table_service
+
         settings = read_settings(self.home)
         containers = (
             settings.bronze_container,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from infra.local.demo import Figures, Latency, latency, offer_times
+from infra.commands.demo_figures import Figures, Latency, latency, offer_times
 from infra.local.hub_reader import HubEvent
 
 AGREED = Figures(

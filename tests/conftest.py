@@ -32,7 +32,18 @@ def _real_data() -> Path:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """With CI=true nothing is skipped unseen: a skip is a failure that gives its reason."""
     report = yield
-    if report.skipped and os.environ.get("CI", "").lower() == "true" and not hasattr(report, "wasxfail"):
+    return report if hasattr(report, "wasxfail") else _without_skips(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector):
+    """The same for a module that skips itself."""
+    report = yield
+    return _without_skips(report)
+
+
+def _without_skips[T: (pytest.TestReport, pytest.CollectReport)](report: T) -> T:
+    if report.skipped and os.environ.get("CI", "").lower() == "true":
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"skipped, and CI allows no skip: {reason}"

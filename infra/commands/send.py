@@ -15,6 +15,7 @@ from infra.local.home import DEFAULT_HOME
 from infra.local.ping_file import device_of, read_ping_file, shifted_to
 from shared.adapters.ping_sender import HubPingSender
 from shared.domain.simulation import PlannedPing
+from shared.errors import HubUnavailable
 from shared.settings import Settings
 from shared.workflows.sending import OutgoingPing
 from shared.workflows.simulate import when_due
@@ -61,6 +62,11 @@ async def _send(settings: Settings, pings: Sequence[PlannedPing]) -> int:
         task = progress.add_task("", total=len(pings))
         async with HubPingSender(settings.event_hub, settings.pings_hub) as sender:
             async for due in when_due(iter(pings), lambda: time.monotonic() - began):
-                acknowledged += await sender.send([OutgoingPing(ping.device_id, ping.body) for ping in due])
+                try:
+                    acknowledged += await sender.send([OutgoingPing(ping.device_id, ping.body) for ping in due])
+                except HubUnavailable as error:
+                    raise HubUnavailable(
+                        f"of {len(pings):,} pings {acknowledged:,} were acknowledged; {error}"
+                    ) from error
                 progress.update(task, completed=acknowledged)
     return acknowledged

@@ -165,7 +165,7 @@ class MarkReader:
     """Reads all records of a piece at once, from the marks that their enqueued times are."""
 
     def __init__(self, layout: Layout, slow: RecordReader) -> None:
-        self._layout, self._slow = layout, slow
+        self.layout, self._slow = layout, slow
 
     def read(self, piece: bytes, most: int) -> Records:
         """As many whole records as *piece* begins with, at most so many; none when the first is not whole."""
@@ -179,9 +179,9 @@ class MarkReader:
     def _parse(self, data: Bytes, size: int) -> tuple["_Heads", "_Tails"]:
         starts, ends = _find_times(data, size)
         cursor = _Cursor(data, size, ends)
-        key_start, key_length = _skip_map(cursor, self._layout.system_kinds, PARTITION_KEY, self._layout.string_branch)
-        _skip_map(cursor, self._layout.property_kinds)
-        body_start, body_length = _read_body(cursor, self._layout)
+        key_start, key_length = _skip_map(cursor, self.layout.system_kinds, PARTITION_KEY, self.layout.string_branch)
+        _skip_map(cursor, self.layout.property_kinds)
+        body_start, body_length = _read_body(cursor, self.layout)
         tails = _Tails(starts, ends, key_start, key_length, body_start, body_length, cursor.at.copy(), cursor.is_good)
         return _read_heads(data, size, tails), tails
 

@@ -20,7 +20,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.schema import PrimitiveType
 
 from shared.adapters.delta_log import read_changes
-from shared.adapters.frame_spool import FrameSpool
+from shared.adapters.frame_spool import MOST_BYTES_IN_MEMORY, FrameSpool
 from shared.adapters.lake_storage import DELTA_RETRIES, Access, LakeStorage
 from shared.errors import LakeConflict, LakeUnavailable
 from shared.medallion.gold import GoldTable
@@ -74,8 +74,13 @@ class _Handle:
 class DeltaTables:
     """All tables of one lake; may be used from several threads."""
 
-    def __init__(self, storage: LakeStorage, *, remembered: timedelta) -> None:
-        """*remembered*: how long a silver table knows which files it has."""
+    def __init__(
+        self, storage: LakeStorage, *, remembered: timedelta, most_bytes_in_memory: int = MOST_BYTES_IN_MEMORY
+    ) -> None:
+        """*remembered*: how long a silver table knows which files it has. Of a file's rows for one table, more than
+        *most_bytes_in_memory* wait on disk.
+        """
+        self._most_bytes_in_memory = most_bytes_in_memory
         self._storage = storage
         self._silver_properties = {"delta.setTransactionRetentionDuration": f"interval {remembered.days} days"}
         self._idle: dict[Table, list[_Handle]] = defaultdict(list)
@@ -90,7 +95,7 @@ class DeltaTables:
     @contextmanager
     def append_file(self, table: Table, file: str) -> Iterator["FileAppend"]:
         """Begin to collect the rows of a file; what is not committed is dropped at the end of the context."""
-        spool = FrameSpool(table.schema)
+        spool = FrameSpool(table.schema, self._most_bytes_in_memory)
         try:
             yield FileAppend(self, table, file, spool)
         finally:

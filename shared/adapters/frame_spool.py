@@ -12,7 +12,7 @@ MOST_BYTES_IN_MEMORY = 32 * 1024 * 1024
 class FrameSpool:
     """Collects frames of one schema, to be read once as one. Close it, or use it as a context, to drop its files."""
 
-    def __init__(self, schema: pl.Schema, *, most_bytes_in_memory: int = MOST_BYTES_IN_MEMORY) -> None:
+    def __init__(self, schema: pl.Schema, most_bytes_in_memory: int) -> None:
         self._most_bytes = most_bytes_in_memory
         self._frames: list[pl.DataFrame] = [schema.to_frame()]
         self._bytes = 0

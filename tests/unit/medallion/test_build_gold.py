@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import LakeConflict, LakeUnavailable
+from shared.medallion.aggregated_trips import AGGREGATED_TRIPS
 from shared.medallion.decisions import DECISIONS
+from shared.medallion.gold import GoldTable
 from shared.medallion.gps_enriched import GPS_ENRICHED
 from shared.medallion.lake import GOLD_TABLES
 from shared.medallion.pings import PINGS
@@ -121,29 +123,31 @@ def test_a_commit_without_rows_makes_nothing_to_do():
 
 
 class Overtaken(FakeLake):
-    """Another build, which sees more of silver, is done between this one's look and its commit."""
+    """Another build, which sees more of silver, is done between this one's look at a gold table and its commit."""
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, gold: GoldTable) -> None:
         super().__init__()
-        self.times = times
+        self.overtaken = gold.table
+        self.is_over = True
 
     def commit(self, table, rows, transactions):
-        if table is STORE_HOURLY.table and self.times:
-            self.times -= 1
-            add(self, GPS_ENRICHED, [self.times])
-            GoldBuilder(self, (STORE_HOURLY,)).build()
+        if table is self.overtaken and not self.is_over:
+            self.is_over = True
+            add(self, GPS_ENRICHED, [5])
+            GoldBuilder(self).build()
             raise LakeConflict("another writer was faster")
         super().commit(table, rows, transactions)
 
 
-def test_a_build_that_is_overtaken_by_a_later_one_leaves_its_rows_alone():
-    lake = Overtaken(times=0)
+@pytest.mark.parametrize("gold", [STORE_HOURLY, AGGREGATED_TRIPS], ids=lambda gold: gold.table.name)
+def test_a_build_that_is_overtaken_by_one_that_saw_more_leaves_its_rows_alone(gold):
+    lake = Overtaken(gold)
     add(lake, GPS_ENRICHED, [1, 2])
     GoldBuilder(lake).build()
     add(lake, GPS_ENRICHED, [3])
-    lake.times = 1
+    lake.is_over = False
     GoldBuilder(lake).build()
-    GoldBuilder(lake).build()
+    assert lake.is_over
     assert_gold_is_what_silver_says(lake)
 
 

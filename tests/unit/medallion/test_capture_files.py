@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.adapters.capture_files import read_frames
+from shared.adapters.capture_records import MarkReader, Records, record_reader
 from shared.errors import CaptureFileUnreadable
 from shared.medallion.bronze import CAPTURED
 from tests.fakes_lake import NOON, capture_file, event_data, record
@@ -181,3 +182,27 @@ def test_another_enqueued_time_is_refused_with_its_text(text):
     data = capture_file([{**record(0, b"{}"), "EnqueuedTimeUtc": text}])
     with pytest.raises(CaptureFileUnreadable, match=f"EnqueuedTimeUtc is '{text}'; it must read like"):
         read(data)
+
+
+def test_a_record_whose_time_is_written_otherwise_is_not_passed_over():
+    odd = {**record(1, b"odd"), "EnqueuedTimeUtc": "2026-03-29T12:00:00Z"}
+    data = capture_file([record(0, b"a"), odd, record(2, b"b"), record(3, b"c")])
+    with pytest.raises(CaptureFileUnreadable, match="EnqueuedTimeUtc is '2026-03-29T12:00:00Z'"):
+        read(data)
+
+
+def test_files_of_every_year_are_read_without_fastavro():
+    class NotAsked:
+        def read(self, piece: bytes, most: int) -> Records:
+            raise AssertionError("the slow reader was asked")
+
+    for name in ("2016", "2017", "plain body", "body first null last", "other order of branches"):
+        events = [record(number, LOOKS_LIKE_A_TIME, key=f"device {number}") for number in range(9)]
+        piece = io.BytesIO()
+        for event in events:
+            fastavro.schemaless_writer(piece, fastavro.parse_schema(SCHEMAS[name]), event)
+        reader = record_reader(SCHEMAS[name])
+        assert isinstance(reader, MarkReader)
+        found = MarkReader(reader.layout, NotAsked()).read(piece.getvalue(), 100)
+        assert found.used == len(piece.getvalue())
+        assert found.partition_key == [event["SystemProperties"]["x-opt-partition-key"].encode() for event in events]

@@ -1,0 +1,546 @@
+"""The lake in Delta, on disk and on Azurite: each file once, gold as silver says, nobody else's table features."""
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from azure.storage.blob import BlobServiceClient
+from deltalake import CommitProperties, DeltaTable, TableFeatures, Transaction, write_deltalake
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from infra.local.ports import free_ports
+from shared.adapters.azure_clients import blob_service
+from shared.adapters.capture_files import CaptureContainer
+from shared.adapters.delta_tables import DeltaTables, TableWriter
+from shared.adapters.lake_storage import LakeStorage, access
+from shared.errors import CaptureFileUnreadable, LakeConflict, LakeUnavailable
+from shared.medallion.gold import GoldTable
+from shared.medallion.gps_enriched import GPS_ENRICHED
+from shared.medallion.lake import GOLD_TABLES, LAKE_TABLES
+from shared.medallion.periods import Grain, Periods
+from shared.medallion.pings import PINGS
+from shared.medallion.quarantine import BODIES
+from shared.medallion.store_hourly import STORE_HOURLY
+from shared.medallion.tables import Layer, Table
+from shared.medallion.trips_daily import TRIPS_DAILY
+from shared.settings import Connection
+from shared.workflows.build_gold import GoldBuilder
+from shared.workflows.refine import RefineReport, Status
+from tests.azurite import AzuriteServer
+from tests.fakes_lake import (
+    NOON,
+    REMEMBERED,
+    FakeCaptures,
+    FakeReferences,
+    at,
+    capture_file,
+    record,
+    reference,
+    refiner,
+    unique,
+)
+
+pytestmark = pytest.mark.integration
+
+STORE = {"store_id": "s", "latitude": 51.5, "longitude": -0.1}
+HERE = FakeReferences.always(reference("v1", [STORE]))
+TABLES = (BODIES, GPS_ENRICHED, PINGS)
+
+
+@dataclass
+class Lake:
+    """A lake that a test may look into, besides what the app sees."""
+
+    storage: LakeStorage
+
+    def tables(self) -> DeltaTables:
+        """As a new worker opens them."""
+        return DeltaTables(self.storage, remembered=REMEMBERED)
+
+    def delta(self, table: Table) -> DeltaTable:
+        """The table through delta-rs alone."""
+        return DeltaTable(self.storage.location(table), storage_options=dict(self.storage.access().options))
+
+
+def in_folder(tmp_path: Path, _: pytest.FixtureRequest) -> LakeStorage:
+    return LakeStorage.in_folder(tmp_path)
+
+
+def on_azurite(_: Path, request: pytest.FixtureRequest) -> LakeStorage:
+    azurite: AzuriteServer = request.getfixturevalue("azurite")
+    roots = {}
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as blobs:
+        for layer in Layer:
+            name = unique(f"lake-{layer}-")
+            blobs.create_container(name)
+            roots[layer] = f"az://{name}"
+    return LakeStorage(roots, access(Connection("LakeStorage", azurite.connection_string)))
+
+
+@pytest.fixture(name="lake", params=[in_folder, on_azurite], ids=lambda make: make.__name__)
+def _lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
+    return Lake(request.param(tmp_path, request))
+
+
+@pytest.fixture(name="disk")
+def _disk(tmp_path: Path) -> Lake:
+    """For what does not depend on the storage."""
+    return Lake(LakeStorage.in_folder(tmp_path))
+
+
+def ping(number: int, latitude: float = 51.5, tracked_at: datetime = NOON) -> bytes:
+    body = {"device_id": f"d{number % 7}", "latitude": latitude, "longitude": -0.1 + number * 1e-5}
+    return json.dumps(body | {"tracked_at": tracked_at.isoformat()}).encode()
+
+
+def file_of(*bodies: bytes | None) -> bytes:
+    return capture_file([record(row, body) for row, body in enumerate(bodies)])
+
+
+MIXED = file_of(*(ping(row, 51.5 if row % 2 else 10.0) if row % 5 else b"hostile" for row in range(50)))
+FILES = FakeCaptures({at(NOON + timedelta(minutes=row)): MIXED for row in range(6)})
+
+
+def sequence_numbers(tables: DeltaTables, *wanted: Table) -> list[tuple[str, int]]:
+    frames = [tables.scan(table).select("source_file", "sequence_number").collect() for table in wanted]
+    return sorted(pl.concat(frames).rows())
+
+
+EVERY_EVENT = sorted((path, row) for path in FILES.files for row in range(50))
+
+
+# Once
+
+
+def test_a_file_is_in_every_table_of_its_hub_once_however_often_it_is_delivered(lake: Lake):
+    tables = lake.tables()
+    for _ in range(2):
+        for path in FILES.files:
+            refiner(tables, FILES, HERE).refine(path)
+    assert sequence_numbers(tables, PINGS, BODIES) == EVERY_EVENT
+    assert tables.scan(GPS_ENRICHED).collect().height == 20 * len(FILES.files)
+
+
+def test_another_worker_knows_what_is_done(lake: Lake):
+    path = at(NOON)
+    assert refiner(lake.tables(), FILES, HERE).refine(path).status is Status.REFINED
+    assert refiner(lake.tables(), FILES, HERE).refine(path).status is Status.ALREADY_DONE
+
+
+@pytest.mark.parametrize("workers", ["of one process", "of three processes"])
+def test_workers_with_the_same_files_at_once_commit_each_file_once(lake: Lake, workers: str):
+    shared = lake.tables()
+    start = threading.Barrier(3)
+
+    def work(_: int) -> list[RefineReport]:
+        mine = shared if workers == "of one process" else lake.tables()
+        start.wait()
+        return [refine_stubbornly(mine, path) for path in FILES.files]
+
+    with ThreadPoolExecutor(3) as pool:
+        reports = [report for reports in pool.map(work, range(3)) for report in reports]
+    assert sequence_numbers(lake.tables(), PINGS, BODIES) == EVERY_EVENT
+    commits = [(report.file, table) for report in reports for table in report.rows]
+    assert sorted(commits) == sorted((path, str(table)) for path in FILES.files for table in TABLES)
+
+
+def refine_stubbornly(tables: DeltaTables, path: str) -> RefineReport:
+    """As the trigger does: a transient fault is tried again."""
+    for _ in range(5):
+        with suppress(LakeUnavailable):
+            return refiner(tables, FILES, HERE).refine(path)
+    return refiner(tables, FILES, HERE).refine(path)
+
+
+class Dying(DeltaTables):
+    """A worker that dies before its commit number `commits`, or right after it, before it hears of it."""
+
+    def __init__(self, lake: Lake, commits: int, *, after: bool) -> None:
+        super().__init__(lake.storage, remembered=REMEMBERED)
+        self.left, self.after = commits, after
+
+    def commit_file(self, table: Table, file: str, rows: pl.LazyFrame) -> bool:
+        if self.left == 0 and not self.after:
+            raise LakeUnavailable("dies before the commit")
+        done = super().commit_file(table, file, rows)
+        if self.left == 0:
+            raise LakeUnavailable("dies after the commit")
+        self.left -= 1
+        return done
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("commits", [0, 1, 2])
+def test_a_death_around_any_commit_is_made_good_by_the_redelivery(lake: Lake, commits: int, after: bool):
+    path = at(NOON)
+    with pytest.raises(LakeUnavailable):
+        refiner(Dying(lake, commits, after=after), FILES, HERE).refine(path)
+    assert lake.tables().has_file(PINGS, path) == (after and commits == 2)
+    refiner(lake.tables(), FILES, HERE).refine(path)
+    assert sequence_numbers(lake.tables(), PINGS, BODIES) == [event for event in EVERY_EVENT if event[0] == path]
+    assert lake.tables().scan(GPS_ENRICHED).collect().height == 20
+
+
+def test_a_silver_table_remembers_a_file_as_long_as_it_says_and_no_longer(disk: Lake):
+    tables = disk.tables()
+    refiner(tables, FILES, HERE).refine(at(NOON))
+    day_ms, now_ms = 86_400_000, round(datetime.now(UTC).timestamp() * 1000)
+    delta = disk.delta(PINGS)
+    for days in (20, REMEMBERED.days - 1, REMEMBERED.days + 1):
+        transaction = Transaction(f"{days} days ago", 1, now_ms - days * day_ms)
+        write_deltalake(
+            delta, PINGS.empty(), mode="append", commit_properties=CommitProperties(app_transactions=[transaction])
+        )
+    known = [tables.has_file(PINGS, f"{days} days ago") for days in (20, REMEMBERED.days - 1, REMEMBERED.days + 1)]
+    assert known == [True, True, False]
+
+
+def test_what_silver_has_may_be_forgotten_and_what_gold_has_seen_may_not(disk: Lake):
+    refiner(disk.tables(), FILES, HERE).refine(at(NOON))
+    GoldBuilder(disk.tables()).build()
+    assert [action["appId"] for action in transactions(disk, PINGS) if action["lastUpdated"]] == [at(NOON)]
+    assert [action["lastUpdated"] for action in transactions(disk, STORE_HOURLY.table)] == [None]
+
+
+def transactions(lake: Lake, table: Table) -> list[dict[str, object]]:
+    """The application transactions of the table's first commit of rows."""
+    lines = Path(lake.storage.location(table), "_delta_log", f"{1:020d}.json").read_text().splitlines()
+    found = [json.loads(line).get("txn") for line in lines]
+    return [{"lastUpdated": None} | action for action in found if action]
+
+
+def test_a_longer_memory_is_set_on_tables_that_exist(disk: Lake):
+    refiner(disk.tables(), FILES, HERE).refine(at(NOON))
+    longer = DeltaTables(disk.storage, remembered=timedelta(days=97))
+    assert longer.has_file(PINGS, at(NOON))
+    assert disk.delta(PINGS).metadata().configuration["delta.setTransactionRetentionDuration"] == "interval 97 days"
+
+
+def test_rows_that_do_not_fit_in_memory_are_committed_as_one(disk: Lake):
+    many = FakeCaptures({at(NOON): file_of(*(ping(row) for row in range(500)))}, frame_rows=50)
+    frugal = DeltaTables(disk.storage, remembered=REMEMBERED, most_bytes_in_memory=1000)
+    refiner(frugal, many, HERE).refine(at(NOON))
+    pings = disk.tables().scan(PINGS).collect()
+    assert pings["sequence_number"].sort().to_list() == list(range(500))
+    assert disk.delta(PINGS).version() == 1
+
+
+# Bronze
+
+
+def test_a_capture_file_is_streamed_from_its_container(azurite: AzuriteServer, disk: Lake):
+    service, container = blob_service(Connection("LakeStorage", azurite.connection_string)), unique("bronze")
+    service.create_container(container)
+    service.get_blob_client(container, at(NOON)).upload_blob(MIXED)
+    captures = CaptureContainer(service, container)
+    assert refiner(disk.tables(), captures, HERE).refine(at(NOON)).events == 50
+    with pytest.raises(CaptureFileUnreadable, match="is not there"):
+        list(captures.frames(at(NOON + timedelta(hours=1))))
+
+
+def test_bronze_that_does_not_answer_is_a_transient_fault():
+    (port,) = free_ports(1)
+    connection = f"AccountName=a;AccountKey=aaaa;BlobEndpoint=http://127.0.0.1:{port}/a;"
+    captures = CaptureContainer(blob_service(Connection("LakeStorage", connection)), "bronze")
+    with pytest.raises(LakeUnavailable, match=at(NOON)):
+        list(captures.frames(at(NOON)))
+
+
+# Gold
+
+
+def assert_gold_is_what_silver_says(tables: DeltaTables) -> None:
+    for gold in GOLD_TABLES:
+        expected = gold.table.conform(gold.build(*(tables.scan(source.table) for source in gold.sources)).collect())
+        actual = tables.scan(gold.table).collect()
+        assert actual.sort(actual.columns).equals(expected.sort(expected.columns)), str(gold.table)
+
+
+def test_gold_is_what_silver_says_after_each_of_some_files_with_late_pings(lake: Lake):
+    tables = lake.tables()
+    for number in range(4):
+        path = at(NOON + timedelta(minutes=number))
+        late = [ping(row, tracked_at=NOON - timedelta(hours=row * number)) for row in range(12)]
+        refiner(tables, FakeCaptures({path: file_of(*late, b"hostile", ping(1, 10.0))}), HERE).refine(path)
+        assert GoldBuilder(tables).behind() != ()
+        GoldBuilder(tables).build()
+        assert_gold_is_what_silver_says(lake.tables())
+        assert GoldBuilder(lake.tables()).build().built == ()
+
+
+def enriched(hours: list[int]) -> pl.DataFrame:
+    values = [
+        dict.fromkeys(GPS_ENRICHED.schema)
+        | {"tracked_at": NOON + timedelta(hours=hour), "enqueued_at": NOON, "capture_date": NOON.date()}
+        | {"store_id": f"s{hour % 3}", "location": "Camden", "merchant": f"m{hour % 2}", "device_key": f"k{hour % 4}"}
+        for hour in hours
+    ]
+    return pl.DataFrame(values, schema=GPS_ENRICHED.schema)
+
+
+def append(tables: DeltaTables, hours: list[int]) -> None:
+    with tables.append_file(GPS_ENRICHED, unique("file")) as rows:
+        rows.add(enriched(hours))
+        assert rows.commit()
+
+
+@given(st.lists(st.lists(st.integers(-168, 0), min_size=1, max_size=5) | st.just("build"), max_size=8))
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_after_any_history_gold_is_what_a_computation_of_everything_gives(tmp_path: Path, history):
+    tables = Lake(LakeStorage.in_folder(tmp_path / unique("lake"))).tables()
+    builder = GoldBuilder(tables, (TRIPS_DAILY, STORE_HOURLY))
+    for step in (*history, "build"):
+        builder.build() if step == "build" else append(tables, step)
+    for gold in builder.tables:
+        expected = gold.table.conform(gold.build(tables.scan(GPS_ENRICHED)).collect())
+        actual = tables.scan(gold.table).collect()
+        assert actual.sort(actual.columns).equals(expected.sort(expected.columns))
+
+
+def test_hours_far_apart_are_replaced_in_one_commit(disk: Lake):
+    tables = disk.tables()
+    append(tables, list(range(-160, 0)))
+    builder = GoldBuilder(tables, (STORE_HOURLY,))
+    builder.build()
+    append(tables, list(range(-160, 0, 5)))
+    (built,) = builder.build().built
+    assert built.rows < 160
+    assert disk.delta(STORE_HOURLY.table).version() == 2
+    assert tables.scan(STORE_HOURLY.table).select(pl.col("pings").sum()).collect().item() == 160 + 32
+
+
+class Overtaken(DeltaTables):
+    """While this one builds store_hourly for the first time, another build, which sees more of silver, commits it."""
+
+    def __init__(self, lake: Lake) -> None:
+        super().__init__(lake.storage, remembered=REMEMBERED)
+        self.other = lake.tables()
+        self.is_overtaken = False
+
+    @contextmanager
+    def gold(self, gold: GoldTable) -> Iterator[TableWriter]:
+        with super().gold(gold) as writer:
+            if gold is STORE_HOURLY and not self.is_overtaken:
+                self.is_overtaken = True
+                append(self.other, [-1])
+                GoldBuilder(self.other, (STORE_HOURLY,)).build()
+            yield writer
+
+
+def test_of_two_builds_at_once_the_one_that_saw_more_stands(lake: Lake):
+    append(lake.tables(), [-1, -2])
+    overtaken = Overtaken(lake)
+    with overtaken.snapshot(GPS_ENRICHED) as early, overtaken.gold(STORE_HOURLY) as writer:
+        rows = STORE_HOURLY.build(early.scan("tracked_at", None)).collect()
+        with pytest.raises(LakeConflict, match=r"gold\.store_hourly"):
+            writer.replace(rows, None, {early.key: early.version})
+    GoldBuilder(lake.tables(), (STORE_HOURLY,)).build()
+    assert lake.tables().scan(STORE_HOURLY.table).select(pl.col("pings").sum()).collect().item() == 3
+
+
+def test_a_build_that_is_overtaken_looks_again(lake: Lake):
+    append(lake.tables(), [-1, -2])
+    GoldBuilder(Overtaken(lake)).build()
+    GoldBuilder(lake.tables()).build()
+    assert_gold_is_what_silver_says(lake.tables())
+
+
+class DyingBuild(DeltaTables):
+    """A build that dies right after it has committed its table number `tables`."""
+
+    def __init__(self, lake: Lake, tables: int) -> None:
+        super().__init__(lake.storage, remembered=REMEMBERED)
+        self.left = tables
+
+    @contextmanager
+    def gold(self, gold: GoldTable) -> Iterator[TableWriter]:
+        with super().gold(gold) as writer:
+            yield writer
+        self.left -= 1
+        if self.left == 0:
+            raise LakeUnavailable("dies here")
+
+
+@pytest.mark.parametrize("tables", range(1, len(GOLD_TABLES) + 1))
+def test_a_build_that_dies_is_made_good_by_the_next_one(disk: Lake, tables: int):
+    for row, path in enumerate(list(FILES.files)[:2]):
+        refiner(disk.tables(), FILES, HERE).refine(path)
+        if row:
+            with pytest.raises(LakeUnavailable):
+                GoldBuilder(DyingBuild(disk, tables)).build()
+        GoldBuilder(disk.tables()).build()
+        assert_gold_is_what_silver_says(disk.tables())
+
+
+def changed_since(tables: DeltaTables, version: int) -> Periods | None:
+    with tables.snapshot(GPS_ENRICHED) as snapshot:
+        return snapshot.changed("tracked_at", Grain.HOUR, version)
+
+
+def test_only_the_hours_of_added_rows_changed_though_their_range_is_wide(lake: Lake):
+    tables = lake.tables()
+    append(tables, [-5])
+    append(tables, [-100, -1])
+    hours = [NOON - timedelta(hours=100), NOON - timedelta(hours=1)]
+    assert changed_since(tables, 1) == Periods.of(Grain.HOUR, hours)
+    assert changed_since(tables, 2) == Periods()
+
+
+def test_compaction_changes_nothing(lake: Lake):
+    tables = lake.tables()
+    for hour in range(-3, 0):
+        append(tables, [hour])
+    before = lake.delta(GPS_ENRICHED).version()
+    assert lake.delta(GPS_ENRICHED).optimize.compact()["numFilesRemoved"] == 3
+    assert changed_since(tables, before) == Periods()
+
+
+def test_rows_that_were_removed_change_every_day_that_they_may_be_of(lake: Lake):
+    tables = lake.tables()
+    append(tables, [-1, -30])
+    lake.delta(GPS_ENRICHED).delete("store_id = 's0'")
+    assert changed_since(tables, 1) == Periods.of_captures([NOON.date()]) | Periods.of(Grain.HOUR, [NOON])
+
+
+def test_a_gap_in_the_log_means_that_everything_may_have_changed(disk: Lake):
+    tables = disk.tables()
+    for hour in range(-3, 0):
+        append(tables, [hour])
+    disk.delta(GPS_ENRICHED).create_checkpoint()
+    Path(disk.storage.location(GPS_ENRICHED), "_delta_log", f"{2:020d}.json").unlink()
+    assert changed_since(tables, 1) is None
+    assert changed_since(tables, 2) == Periods.of(Grain.HOUR, [NOON - timedelta(hours=1)])
+
+
+def test_added_files_that_were_compacted_and_vacuumed_mean_that_everything_may_have_changed(disk: Lake):
+    tables = disk.tables()
+    for hour in range(-3, 0):
+        append(tables, [hour])
+    disk.delta(GPS_ENRICHED).optimize.compact()
+    disk.delta(GPS_ENRICHED).vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    assert changed_since(tables, 1) is None
+    assert tables.scan(GPS_ENRICHED).collect().height == 3
+
+
+def test_a_silver_table_that_was_made_anew_is_counted_from_its_beginning(disk: Lake):
+    append(disk.tables(), [-1, -2, -3])
+    builder = GoldBuilder(disk.tables(), (STORE_HOURLY,))
+    builder.build()
+    shutil.rmtree(disk.storage.location(GPS_ENRICHED))
+    append(disk.tables(), [-9])
+    GoldBuilder(disk.tables(), (STORE_HOURLY,)).build()
+    hours = disk.tables().scan(STORE_HOURLY.table).collect()["hour"].to_list()
+    assert hours == [NOON - timedelta(hours=9)]
+
+
+def test_a_reader_opens_only_the_files_that_may_hold_the_hours(disk: Lake):
+    tables = disk.tables()
+    append(tables, [-1])
+    append(tables, [-100])
+    with tables.snapshot(GPS_ENRICHED) as snapshot:
+        Path(next(uri for uri in snapshot.handle.delta.file_uris() if uri in newest_files(disk))).unlink()
+        rows = snapshot.scan("tracked_at", Periods.of(Grain.HOUR, [NOON - timedelta(hours=1)])).collect()
+    assert rows.height == 1
+
+
+def newest_files(lake: Lake) -> list[str]:
+    delta = lake.delta(GPS_ENRICHED)
+    older = DeltaTable(lake.storage.location(GPS_ENRICHED), version=delta.version() - 1).file_uris()
+    return [uri for uri in delta.file_uris() if uri not in older]
+
+
+# Our tables, and nobody else's features
+
+
+def test_every_table_is_created_with_our_protocol_properties_and_schema(lake: Lake):
+    tables = lake.tables()
+    for path in FILES.files:
+        refiner(tables, FILES, HERE).refine(path)
+    GoldBuilder(tables).build()
+    remembered = {"delta.setTransactionRetentionDuration": "interval 37 days"}
+    for table in LAKE_TABLES:
+        delta = lake.delta(table)
+        assert (delta.protocol().min_reader_version, delta.protocol().min_writer_version) == (1, 2)
+        assert delta.protocol().reader_features is None
+        assert delta.metadata().name == str(table)
+        assert delta.metadata().configuration == ({} if table.layer is Layer.GOLD else remembered)
+        assert delta.metadata().partition_columns == ([table.partition_by] if table.partition_by else [])
+        types = {field.name: str(field.type.type) for field in delta.schema().fields}
+        assert list(types) == table.schema.names()
+        assert set(types.values()) <= {"string", "long", "double", "boolean", "binary", "date", "timestamp"}
+        assert tables.scan(table).collect().schema == table.schema
+    assert tables.problems() == []
+
+
+def test_a_feature_that_somebody_else_turned_on_is_named(disk: Lake):
+    tables = disk.tables()
+    refiner(tables, FILES, HERE).refine(at(NOON))
+    delta = disk.delta(PINGS)
+    delta.alter.add_feature(TableFeatures.DeletionVectors, allow_protocol_versions_increase=True)
+    (problem,) = tables.problems()
+    assert problem.startswith("silver.pings asks for reader version 3 and writer version 7 (deletionVectors)")
+
+
+def test_a_table_of_fewer_columns_gets_the_new_ones_and_its_old_rows_stay(disk: Lake):
+    older = Table(STORE_HOURLY.table.layer, "older", pl.Schema({"event_date": pl.Date, "a": pl.String}), "event_date")
+    newer = Table(older.layer, "older", pl.Schema({**older.schema, "b": pl.Int64}), "event_date")
+    first = pl.DataFrame({"event_date": [date(2026, 3, 29)], "a": ["old"]})
+    second = first.with_columns(a=pl.lit("new"), b=pl.lit(1, pl.Int64))
+    for table, rows in ((older, first), (newer, second), (older, first)):
+        with disk.tables().append_file(table, unique("file")) as file:
+            file.add(rows)
+            file.commit()
+    assert disk.tables().scan(newer).collect().sort("a", "b").select("a", "b").rows() == [
+        ("new", 1),
+        ("old", None),
+        ("old", None),
+    ]
+
+
+def test_a_column_of_a_type_that_a_lake_table_may_not_hold_is_refused(disk: Lake):
+    table = Table(Layer.GOLD, "odd", pl.Schema({"a": pl.Duration("us")}), None)
+    with pytest.raises(TypeError, match=r"gold.odd.a is Duration.* a lake table may hold String, Int64"):
+        disk.tables().has_file(table, "f")
+
+
+def test_storage_that_does_not_answer_is_a_transient_fault(azurite: AzuriteServer):
+    (port,) = free_ports(1)
+    connection = azurite.connection_string.replace(f":{azurite.blob_port}/", f":{port}/")
+    away = DeltaTables(
+        LakeStorage(dict.fromkeys(Layer, "az://nowhere"), access(Connection("LakeStorage", connection))),
+        remembered=REMEMBERED,
+    )
+    gold = GoldBuilder(away)
+    for use in (lambda: away.has_file(PINGS, "f"), gold.build, away.summaries, lambda: away.scan(PINGS)):
+        with pytest.raises(LakeUnavailable, match="Connection refused"):
+            use()
+
+
+def test_a_container_that_is_missing_is_a_transient_fault_that_names_it(azurite: AzuriteServer):
+    storage = LakeStorage(
+        dict.fromkeys(Layer, "az://missing"), access(Connection("LakeStorage", azurite.connection_string))
+    )
+    with pytest.raises(LakeUnavailable, match="ContainerNotFound"):
+        DeltaTables(storage, remembered=REMEMBERED).has_file(PINGS, "f")
+
+
+def test_summaries_are_of_every_table_whether_it_exists_or_not(lake: Lake):
+    tables = lake.tables()
+    began = datetime.now(UTC) - timedelta(seconds=5)
+    refiner(tables, FILES, HERE).refine(at(NOON))
+    summaries = {summary.name: summary for summary in tables.summaries()}
+    assert list(summaries) == [str(table) for table in LAKE_TABLES]
+    pings, decisions = summaries["silver.pings"], summaries["silver.decisions"]
+    assert (pings.rows, pings.files, pings.version) == (40, 1, 1)
+    assert pings.changed_at is not None
+    assert began < pings.changed_at < datetime.now(UTC) + timedelta(seconds=5)
+    assert (decisions.rows, decisions.files, decisions.version, decisions.changed_at) == (0, 0, None, None)

@@ -1,0 +1,182 @@
+"""Refining a capture file: once in every table of its hub, whatever happens in between."""
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.errors import CaptureFileTooOld, CaptureFileUnreadable, LakeUnavailable, ReferenceUnavailable
+from shared.medallion.decisions import DECISIONS
+from shared.medallion.gps_enriched import GPS_ENRICHED
+from shared.medallion.offers import OFFERS
+from shared.medallion.pings import PINGS
+from shared.medallion.quarantine import BODIES
+from shared.workflows.refine import Status
+from tests.fakes_lake import (
+    HUBS,
+    NOON,
+    REMEMBERED,
+    FakeCaptures,
+    FakeLake,
+    FakeReferences,
+    at,
+    capture_file,
+    record,
+    reference,
+    refiner,
+)
+
+STORE = {"store_id": "s", "latitude": 51.5, "longitude": -0.1}
+HERE = FakeReferences.always(reference("v1", [STORE]))
+TABLES = (PINGS, GPS_ENRICHED, BODIES)
+
+
+def ping(device_id: str = "d", latitude: float = 51.5, **values: object) -> bytes:
+    usual = {"device_id": device_id, "latitude": latitude, "longitude": -0.1, "tracked_at": NOON.isoformat()}
+    return json.dumps(usual | values).encode()
+
+
+BODIES_OF_A_FILE = [ping("a"), b"hostile", ping("b", 10.0), None, ping("a"), ping("c")]
+PATH = at(NOON)
+
+
+def captures(bodies: list[bytes | None] = BODIES_OF_A_FILE, **values: int) -> FakeCaptures:
+    return FakeCaptures({PATH: capture_file([record(row, body) for row, body in enumerate(bodies)])}, **values)
+
+
+def test_a_file_becomes_pings_those_near_a_store_and_quarantined_bodies():
+    lake = FakeLake()
+    report = refiner(lake, captures(), HERE).refine(PATH)
+    assert report.rows == {"quarantine.bodies": 2, "silver.gps_enriched": 3, "silver.pings": 4}
+    assert (report.status, report.events) == (Status.REFINED, 6)
+    assert lake.rows(PINGS)["sequence_number"].to_list() == [0, 2, 4, 5]
+    assert lake.rows(PINGS)["is_duplicate"].to_list() == [False, False, True, False]
+    assert lake.rows(BODIES)["sequence_number"].to_list() == [1, 3]
+    assert lake.rows(GPS_ENRICHED)["store_id"].to_list() == ["s", "s", "s"]
+
+
+def test_every_event_is_in_exactly_one_of_pings_and_quarantine():
+    lake = FakeLake()
+    refiner(lake, captures(), HERE).refine(PATH)
+    numbers = pl.concat([lake.rows(table)["sequence_number"] for table in (PINGS, BODIES)])
+    assert sorted(numbers) == list(range(6))
+
+
+def test_a_file_that_is_delivered_again_is_not_even_read():
+    lake, files = FakeLake(), captures()
+    refiner(lake, files, HERE).refine(PATH)
+    again = refiner(lake, files, HERE).refine(PATH)
+    assert (again.status, again.rows, files.reads) == (Status.ALREADY_DONE, {}, 1)
+
+
+def test_the_tables_are_committed_in_order_and_the_last_one_says_that_the_file_is_done():
+    lake = FakeLake()
+    refiner(lake, captures(), HERE).refine(PATH)
+    assert lake.committed == ["quarantine.bodies", "silver.gps_enriched", "silver.pings"]
+
+
+@pytest.mark.parametrize("commits", [0, 1, 2])
+def test_a_worker_that_dies_between_two_commits_is_made_good_by_the_next_delivery(commits):
+    whole, lake = FakeLake(), FakeLake(crash_after=commits)
+    refiner(whole, captures(), HERE).refine(PATH)
+    with pytest.raises(LakeUnavailable):
+        refiner(lake, captures(), HERE).refine(PATH)
+    assert not lake.has_file(PINGS, PATH), "nobody may take the file for done"
+    lake.crash_after = None
+    report = refiner(lake, captures(), HERE).refine(PATH)
+    assert len(report.rows) == 3 - commits
+    assert all(lake.rows(table).equals(whole.rows(table)) for table in TABLES)
+    assert refiner(lake, captures(), HERE).refine(PATH).status is Status.ALREADY_DONE
+
+
+@given(st.lists(st.sampled_from((ping("a"), ping("b", 10.0), b"bad", None)), max_size=12), st.lists(st.integers(0, 3)))
+@settings(deadline=None, max_examples=40)
+def test_whatever_deaths_and_redeliveries_each_event_is_there_once(bodies, deaths):
+    lake, files = FakeLake(), captures(bodies, frame_rows=5)
+    for commits in deaths:
+        lake.crash_after = len(lake.committed) + commits
+        with suppress(LakeUnavailable):
+            refiner(lake, files, HERE).refine(PATH)
+    lake.crash_after = None
+    refiner(lake, files, HERE).refine(PATH)
+    numbers = pl.concat([lake.rows(table)["sequence_number"] for table in (PINGS, BODIES)])
+    assert sorted(numbers) == list(range(len(bodies)))
+
+
+def test_a_file_of_which_no_ping_can_be_used_is_done_all_the_same():
+    lake = FakeLake()
+    report = refiner(lake, captures([b"bad"]), HERE).refine(PATH)
+    assert report.rows == {"quarantine.bodies": 1, "silver.pings": 0}
+    assert lake.has_file(PINGS, PATH)
+
+
+def test_an_empty_window_leaves_no_trace():
+    lake = FakeLake()
+    report = refiner(lake, captures([]), HERE).refine(PATH)
+    assert (report.status, report.events, lake.committed) == (Status.EMPTY, 0, [])
+
+
+def test_each_ping_is_enriched_by_the_version_in_force_when_it_was_enqueued():
+    noon, one = NOON, NOON + timedelta(hours=1)
+    old, new = reference("old", [STORE]), reference("new", [STORE | {"store_id": "t"}])
+    references = FakeReferences([(old, datetime(1970, 1, 1, tzinfo=UTC)), (new, one)])
+    times = [noon, one - timedelta(seconds=1), one, one + timedelta(minutes=1)]
+    data = capture_file([record(row, ping(tracked_at=NOON.isoformat()), time) for row, time in enumerate(times)])
+    lake = FakeLake()
+    refiner(lake, FakeCaptures({PATH: data}), references).refine(PATH)
+    enriched = lake.rows(GPS_ENRICHED).sort("sequence_number")
+    assert enriched["reference_version"].to_list() == ["old", "old", "new", "new"]
+    assert enriched["store_id"].to_list() == ["s", "s", "t", "t"]
+    assert references.refreshed_to_us == round(times[-1].timestamp() * 1_000_000)
+
+
+def test_offers_and_decisions_go_to_their_tables_and_what_is_none_to_quarantine():
+    offers, decisions = at(NOON, HUBS.offers), at(NOON, HUBS.decisions)
+    data = capture_file([record(0, b"no event of ours")])
+    files, lake = FakeCaptures({offers: data, decisions: data}), FakeLake()
+    for path, table in ((offers, OFFERS), (decisions, DECISIONS)):
+        report = refiner(lake, files, HERE).refine(path)
+        assert report.rows == {"quarantine.bodies": 1, str(table): 0}
+        assert lake.has_file(table, path)
+    assert lake.rows(BODIES)["reason"].to_list() == ["not_understood"] * 2
+
+
+def test_a_file_that_the_lake_may_have_forgotten_is_refused_with_its_reason():
+    lake = FakeLake()
+    with pytest.raises(CaptureFileTooOld, match=r"older than 37 days .* could count its events twice"):
+        refiner(lake, captures(), HERE, now=NOON + REMEMBERED + timedelta(seconds=1)).refine(PATH)
+    assert lake.committed == []
+    assert refiner(lake, captures(), HERE, now=NOON + REMEMBERED).refine(PATH).status is Status.REFINED
+
+
+def test_a_file_of_a_hub_that_is_none_of_ours_is_refused_by_name():
+    with pytest.raises(CaptureFileUnreadable, match="hub 'other' is none of ours"):
+        refiner(FakeLake(), captures(), HERE).refine(at(NOON, "other"))
+
+
+def test_a_file_that_breaks_off_commits_nothing():
+    files, lake = captures(), FakeLake()
+    files.files[PATH] = files.files[PATH][:-20]
+    with pytest.raises(CaptureFileUnreadable):
+        refiner(lake, files, HERE).refine(PATH)
+    assert lake.committed == []
+
+
+def test_without_reference_data_the_file_waits():
+    class Nothing(FakeReferences):
+        def refresh(self, newest_enqueued_us: int) -> None:
+            raise ReferenceUnavailable("nothing was ever published")
+
+    lake = FakeLake()
+    with pytest.raises(ReferenceUnavailable):
+        refiner(lake, captures(), Nothing([])).refine(PATH)
+    assert lake.committed == []
+
+
+def test_the_report_is_one_line():
+    line = str(refiner(FakeLake(), captures(), HERE).refine(PATH))
+    assert line == f"{PATH} refined events=6 quarantine.bodies=2 silver.gps_enriched=3 silver.pings=4"

@@ -391,7 +391,7 @@ def _slices(piece: bytes, start: Longs, length: Longs) -> list[bytes]:
 
 
 def _slices_or_none(piece: bytes, start: Longs, length: Longs) -> list[bytes | None]:
-    slices: list[bytes | None] = list(_slices(piece, start, length))
+    slices: list[bytes | None] = list(_slices(piece, start, np.maximum(length, 0)))
     for row in np.flatnonzero(length < 0).tolist():
         slices[row] = None
     return slices

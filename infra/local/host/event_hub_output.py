@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 
 from azure.eventhub import EventData
 from azure.eventhub.aio import EventHubProducerClient
-from azure.eventhub.exceptions import EventHubError
 
 from infra.local.host.errors import OutputFailed
 from infra.local.host.protos import TypedData
@@ -86,7 +85,10 @@ class EventHubOutput:
         """
         try:
             await self._send(bodies)
-        except EventHubError as error:
+        except OutputFailed:
+            raise
+        except Exception as error:
+            # A connection that breaks makes the SDK raise anything; in any case the events are not acknowledged.
             raise OutputFailed(f"event hub {self._hub}: {error}") from error
 
     async def close(self) -> None:

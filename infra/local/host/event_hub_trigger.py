@@ -14,19 +14,18 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from azure.core.exceptions import AzureError
 from azure.eventhub import EventData
 from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient, PartitionContext
 from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
 
-from infra.local.host.background import Calls
+from infra.local.host.background import Calls, HostStopping, Signal
 from infra.local.host.connections import namespace_of, without_port
 from infra.local.host.engine import Arguments
 from infra.local.host.errors import InputFailed
 from infra.local.host.event_hub_conversion import Partition, ReceivedEvent, batch_arguments, event_arguments, received
 from infra.local.host.invoker import Invoker, Outcome
 from infra.local.host.model import Function
-from infra.local.host.outage import PAUSE_S, Outage
+from infra.local.host.outage import AWAY, PAUSE_S, Outage
 from infra.local.host.partition_pump import PartitionPump
 from infra.local.host.retry import RetryContext
 from infra.local.host.settings import EventHubOptions
@@ -37,21 +36,28 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_CONTAINER = "azure-webjobs-eventhub"
 _SDK_RETRIES = 2
+_WATCH_S = 10.0
 
 
 class ObservedCheckpointStore(CheckpointStore):
-    """A checkpoint store that notes checkpoints in the status, and leaves ports out of the names it stores under."""
+    """A checkpoint store that notes checkpoints in the status, and leaves ports out of the names it stores under.
 
-    def __init__(self, store: BlobCheckpointStore, status: EventHubStatus) -> None:
+    It is asked for the owners of the partitions about every second, so it knows first that the storage is back.
+    """
+
+    def __init__(self, store: BlobCheckpointStore, status: EventHubStatus, outage: Outage) -> None:
         self._store = store
         self._status = status
+        self._outage = outage
 
     async def list_ownership(
         self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **kwargs: object
     ) -> Iterable[dict[str, Any]]:
-        return await self._store.list_ownership(
+        owners = await self._store.list_ownership(
             without_port(fully_qualified_namespace), eventhub_name, consumer_group, **kwargs
         )
+        self._outage.ended()
+        return owners
 
     async def claim_ownership(
         self, ownership_list: Iterable[dict[str, Any]], **kwargs: object
@@ -102,8 +108,9 @@ class EventHubTrigger:
         self._consumer_group = str(trigger.get("consumerGroup", "$Default"))
         self._pumps: dict[str, PartitionPump[ReceivedEvent]] = {}
         self._calls = Calls()
-        self._outage = Outage(function.name, f"event hub {self._hub} and the checkpoint store")
-        self._checkpointing = Outage(f"{function.name}, which goes on without checkpoints,", "the checkpoint store")
+        self._stopping = Signal()
+        self._hub_outage = Outage(function.name, f"event hub {self._hub}")
+        self._store_outage = Outage(function.name, "the checkpoint store (and goes on without checkpoints)")
         self.status = EventHubStatus(self._hub, self._consumer_group)
 
     async def run(self) -> None:
@@ -111,12 +118,15 @@ class EventHubTrigger:
         while True:
             try:
                 await self._listen()
-            except (AzureError, OSError) as error:
-                self._outage.failed(error)
+            except HostStopping:
+                return
+            except Exception as error:  # noqa: BLE001 (a connection that breaks makes the SDK raise anything)
+                self._hub_outage.failed(error)
             await asyncio.sleep(PAUSE_S)
 
     def close(self) -> None:
         """From now on nothing is checkpointed and nothing is tried again; calls under way run to their end."""
+        self._stopping.set()
         for pump in self._pumps.values():
             pump.close()
 
@@ -131,25 +141,46 @@ class EventHubTrigger:
         raise ValueError(f"send an event to the hub {self._hub}; {self._function.name} is called with what lies there")
 
     async def _listen(self) -> None:
-        await self._storage.create_container(CHECKPOINT_CONTAINER)
+        await self._store_outage.wait_out(self._create_container, self._stopping)
         blob_store = self._storage.checkpoint_store(CHECKPOINT_CONTAINER)
-        store = ObservedCheckpointStore(blob_store, self.status)
+        store = ObservedCheckpointStore(blob_store, self.status, self._store_outage)
         client = self._consumer(store)
         async with blob_store, client:
             for partition_id in await client.get_partition_ids():
                 self.status.partition(partition_id)
             await store.list_checkpoints(self._namespace, self._hub, self._consumer_group)
-            self._outage.ended()
+            self._hub_outage.ended()
             self.status.listening = True
-            await client.receive_batch(
-                self._on_batch,
-                max_batch_size=self._options.max_event_batch_size,
-                prefetch=self._options.prefetch_count,
-                starting_position=self._options.starting_position,
-                on_error=self._on_error,
-                on_partition_initialize=self._on_open,
-                on_partition_close=self._on_close,
-            )
+            watching = asyncio.create_task(self._watch(client))
+            try:
+                await self._receive(client)
+            finally:
+                watching.cancel()
+
+    async def _create_container(self) -> None:
+        await self._storage.create_container(CHECKPOINT_CONTAINER)
+
+    async def _receive(self, client: EventHubConsumerClient) -> None:
+        await client.receive_batch(
+            self._on_batch,
+            max_batch_size=self._options.max_event_batch_size,
+            prefetch=self._options.prefetch_count,
+            starting_position=self._options.starting_position,
+            on_error=self._on_error,
+            on_partition_initialize=self._on_open,
+            on_partition_close=self._on_close,
+        )
+
+    async def _watch(self, client: EventHubConsumerClient) -> None:
+        """Say when the hub is away: the SDK reconnects for ever without a word."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            try:
+                await client.get_eventhub_properties()
+            except AWAY as error:
+                self._hub_outage.failed(error)
+            else:
+                self._hub_outage.ended()
 
     def _consumer(self, store: CheckpointStore) -> EventHubConsumerClient:
         return EventHubConsumerClient.from_connection_string(
@@ -177,7 +208,6 @@ class EventHubTrigger:
         return self._pumps[partition_id]
 
     async def _on_open(self, context: PartitionContext) -> None:
-        self._outage.ended()
         self.status.partition(context.partition_id).owned = True
         self._pump(context.partition_id).open()
 
@@ -185,18 +215,17 @@ class EventHubTrigger:
         self.status.partition(context.partition_id).owned = False
         self._pump(context.partition_id).close()
 
-    async def _on_error(self, _context: PartitionContext | None, error: Exception) -> None:
-        self._outage.failed(error)
+    async def _on_error(self, context: PartitionContext | None, error: Exception) -> None:
+        # Without a partition it is the balancing of owners that failed, and so the store.
+        (self._store_outage if context is None else self._hub_outage).failed(error)
 
     async def _on_batch(self, context: PartitionContext, events: list[EventData]) -> None:
         async def checkpoint() -> None:
             try:
                 await context.update_checkpoint(events[-1])
-            except AzureError as error:
+            except AWAY as error:
                 # As on Azure, the next batch's checkpoint covers this one; until then a restart reads it again.
-                self._checkpointing.failed(error)
-            else:
-                self._checkpointing.ended()
+                self._store_outage.failed(error)
 
         # The SDK cancels this coroutine when the partition is lost; the function itself must come to its end.
         batch = [received(event) for event in events]

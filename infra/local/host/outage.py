@@ -5,10 +5,14 @@ import time
 from collections.abc import Awaitable, Callable
 
 from azure.core.exceptions import AzureError
+from azure.eventhub.exceptions import EventHubError
 
 from infra.local.host.background import HostStopping, Signal
 
 log = logging.getLogger(__name__)
+
+AWAY = (AzureError, EventHubError, OSError)
+"""What is raised when a service does not answer, or answers that it cannot now."""
 
 PAUSE_S = 1.0
 """Between two attempts to reach something that is away."""
@@ -32,7 +36,7 @@ class Outage:
         while True:
             try:
                 result = await action()
-            except (AzureError, OSError) as error:
+            except AWAY as error:
                 self.failed(error)
             else:
                 self.ended()

@@ -4,12 +4,11 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 
-from azure.core.exceptions import AzureError
-
 from infra.local.host.connections import find_connection
 from infra.local.host.errors import OutputFailed
 from infra.local.host.event_hub_output import EventHubOutput, expand
 from infra.local.host.model import Binding, Function
+from infra.local.host.outage import AWAY
 from infra.local.host.protos import TypedData
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ class OutputBindings:
         for (_, hub), output in self._hubs.items():
             try:
                 await output.open()
-            except (AzureError, OSError) as error:
+            except AWAY as error:
                 log.warning("event hub %s, an output, cannot be reached yet: %s", hub, error)
 
     async def publish(self, function: Function, values: Mapping[str, TypedData]) -> None:

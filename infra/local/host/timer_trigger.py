@@ -10,14 +10,14 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob.aio import BlobClient
 
 from infra.local.host.background import Calls, Signal
 from infra.local.host.engine import Arguments
 from infra.local.host.invoker import Invoker, Outcome
 from infra.local.host.model import Function
-from infra.local.host.outage import Outage
+from infra.local.host.outage import AWAY, Outage
 from infra.local.host.protos import TypedData
 from infra.local.host.schedule import Schedule
 from infra.local.host.status import TimerStatus
@@ -129,7 +129,7 @@ class TimerTrigger:
             return
         try:
             await self._monitor.record(began, self._schedule.next_after(_now()))
-        except AzureError as error:
+        except AWAY as error:
             # The function has run; at worst it runs once more after a restart.
             self._outage.failed(error)
 

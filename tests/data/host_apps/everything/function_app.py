@@ -60,7 +60,7 @@ def shout(events: typing.List[func.EventHubEvent], out: func.Out[str], context: 
 
 
 @app.function_name("take_bytes")
-@app.blob_trigger(arg_name="stream", path="texts/{folder}/{name}.txt", connection="Blobs", source="%BLOB_SOURCE%")
+@app.blob_trigger(arg_name="stream", path="%TEXTS%/{folder}/{name}.txt", connection="Blobs", source="%BLOB_SOURCE%")
 def take_bytes(stream: func.InputStream) -> None:
     """A text that says `fail` fails; `fail-once` only at the first try."""
     text = stream.read().decode()
@@ -73,7 +73,7 @@ def take_bytes(stream: func.InputStream) -> None:
 
 
 @app.function_name("take_client")
-@app.blob_trigger(arg_name="client", path="avros/{name}", connection="Blobs", source="%BLOB_SOURCE%")
+@app.blob_trigger(arg_name="client", path="%AVROS%/{name}", connection="Blobs", source="%BLOB_SOURCE%")
 def take_client(client: blob.BlobClient) -> None:
     """The SDK type: the function reads the blob itself."""
     _note(function="take_client", blob=client.blob_name, size=len(client.download_blob().readall()))

@@ -15,7 +15,7 @@ from infra.commands.demo_stations import count_stations
 from infra.commands.demo_view import show
 from infra.commands.reference import load_reference
 from infra.commands.results import print_offers
-from infra.local import hub_reader
+from infra.local import azurite, hub_reader
 from infra.local.app_settings import read_settings
 from infra.local.flush import EVALUATE, Flush
 from infra.local.home import REPO, Home, StackPorts
@@ -46,6 +46,7 @@ _POLL_S = 0.1
 
 def run_demo(folder: Path) -> bool:
     """Run it in that folder, whose old data is deleted, and stop it; True when all stations counted the same."""
+    azurite.install(azurite.DEFAULT_TOOLS, azurite.find_node())  # once; it does not count
     began = time.monotonic()
     own = Home(folder)
     stack = Stack(own, StackPorts(*free_ports(6)), say=errors.print)

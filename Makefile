@@ -14,10 +14,10 @@ help: ## Show this help
 demo: $(READY) ## See pings become offers, silver rows and gold tables, in about a minute
 	@$(BIN)/footfall demo
 
-up: $(READY) ## Run storage, event hubs and functions here until Ctrl-C
-	@$(BIN)/footfall up
+up: $(READY) ## Start storage, event hubs and functions, and leave them running
+	@$(BIN)/footfall up --detach
 
-down: $(READY) ## Stop what `footfall up --detach` left running
+down: $(READY) ## Stop them
 	@$(BIN)/footfall down
 
 reset: $(READY) ## Stop it and delete its data (asks)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,11 +35,17 @@ def start(command: Sequence[str], *, pid_file: Path, log: Path, folder: Path) ->
         )
     written = pid_file.with_suffix(".partial")
     seen = psutil.Process(process.pid)
-    # The command line as the system has it: of a script it begins with the interpreter.
-    noted = {"pid": seen.pid, "started": seen.create_time(), "command": seen.cmdline()}
+    noted = {"pid": seen.pid, "started": seen.create_time(), "command": _command_line(seen)}
     written.write_text(json.dumps(noted))
     written.replace(pid_file)
     return process
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    """As the system has it: a script's begins with its interpreter. For an instant after the start it is empty."""
+    while not (command := process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.001)
+    return command
 
 
 def find(pid_file: Path) -> psutil.Process | None:

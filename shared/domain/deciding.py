@@ -5,7 +5,7 @@ Times are whole microseconds since 1970 UTC. A device's state is a new value aft
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID, uuid5
 
@@ -156,9 +156,7 @@ def decide(
     contacts = {
         store_id: at_us for store_id, at_us in state.contacts.items() if ping.tracked_at_us - at_us < state_ttl_us
     } | {decision.store_id or "": ping.tracked_at_us for decision in sent}
-    state = replace(
-        state, newest_us=ping.tracked_at_us, changed_us=ping.enqueued_at_us, visits=visits, contacts=contacts
-    )
+    state = DeviceState(ping.tracked_at_us, ping.enqueued_at_us, visits, contacts)
     if not decisions:
         return state, NOTHING
     return state, Outputs(tuple(decisions), tuple(_offer(decision, reference, enters) for decision in sent))
@@ -197,7 +195,7 @@ def _move(
             exits.append((store_id, visit))
         if presence is Presence.INSIDE:
             within = sighting is Sighting.WITHIN
-            visits[store_id] = replace(visit, last_inside_us=ping.tracked_at_us) if within else visit
+            visits[store_id] = Visit(visit.entered_at_us, ping.tracked_at_us) if within else visit
     enters: list[Near] = []
     for store_id, item in near.items():
         if store_id in state.visits:

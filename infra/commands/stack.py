@@ -49,10 +49,16 @@ def up(
     }
     stack.ports = replace(stack.ports, **{name: port for name, port in wanted.items() if port is not None})
     stop_on_sigterm()
-    stack.up()
-    _say_where_it_is(stack)
-    if not detach:
+    if detach:
+        stack.up()
+        _say_where_it_is(stack)
+        return
+    try:
+        stack.up()
+        _say_where_it_is(stack)
         _watch(stack)
+    except KeyboardInterrupt:
+        stack.down()
 
 
 def down(home: HomeOption = DEFAULT_HOME) -> None:
@@ -133,20 +139,15 @@ def _say_where_it_is(stack: Stack) -> None:
 
 
 def _watch(stack: Stack) -> None:
-    """Show the host's log until Ctrl-C or SIGTERM, then stop everything; return when all has ended."""
+    """Show the host's log until all services have ended, or Ctrl-C or SIGTERM."""
     follower = LogFollower.from_end(stack.home.log("host"))
     ended: set[str] = set()
     errors.print("Ctrl-C stops it")
-    try:
-        while len(ended) < len(stack.services()):
-            for line in follower.new_lines():
-                console.print(line, markup=False)
-            now_ended = {service.name for service in stack.status() if service.pid is None}
-            for name in sorted(now_ended - ended):
-                errors.print(
-                    f"{name} has ended; `footfall up --detach` starts it again, `footfall logs {name}` says why"
-                )
-            ended = now_ended
-            time.sleep(_WATCH_S)
-    except KeyboardInterrupt:
-        stack.down()
+    while len(ended) < len(stack.services()):
+        for line in follower.new_lines():
+            console.print(line, markup=False)
+        now_ended = {service.name for service in stack.status() if service.pid is None}
+        for name in sorted(now_ended - ended):
+            errors.print(f"{name} has ended: `footfall logs {name}` says why, `footfall up --detach` restarts it")
+        ended = now_ended
+        time.sleep(_WATCH_S)

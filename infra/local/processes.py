@@ -33,12 +33,20 @@ def start(command: Sequence[str], *, pid_file: Path, log: Path, folder: Path) ->
             start_new_session=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
+    try:
+        _note(process.pid, pid_file)
+    except BaseException:
+        process.kill()  # nobody would find it again
+        raise
+    return process
+
+
+def _note(pid: int, pid_file: Path) -> None:
+    process = psutil.Process(pid)
+    noted = {"pid": pid, "started": process.create_time(), "command": _command_line(process)}
     written = pid_file.with_suffix(".partial")
-    seen = psutil.Process(process.pid)
-    noted = {"pid": seen.pid, "started": seen.create_time(), "command": _command_line(seen)}
     written.write_text(json.dumps(noted))
     written.replace(pid_file)
-    return process
 
 
 def _command_line(process: psutil.Process) -> list[str]:

@@ -1,9 +1,11 @@
 """The laptop cloud as a whole: Azurite, the Event Hubs broker and the Functions host, started, watched and stopped."""
 
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -192,11 +194,12 @@ class Stack:
 
     def _stop(self, services: Sequence[Service]) -> list[str]:
         stopped = []
-        for service in reversed(services):
-            if self._process(service) is not None:
-                self.say(f"stopping {service.name} …")
-            if processes.stop(self.home.pid_file(service.name), service.stop_s):
-                stopped.append(service.name)
+        with _undisturbed():
+            for service in reversed(services):
+                if self._process(service) is not None:
+                    self.say(f"stopping {service.name} …")
+                if processes.stop(self.home.pid_file(service.name), service.stop_s):
+                    stopped.append(service.name)
         for child in self._children:
             child.poll()  # takes note of its end
         return stopped
@@ -229,6 +232,17 @@ class Stack:
 
     def _process(self, service: Service) -> psutil.Process | None:
         return processes.find(self.home.pid_file(service.name))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no second Ctrl-C or SIGTERM cut the stopping short: each service has its time limit anyway."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _tail(log: Path) -> str:

@@ -19,6 +19,8 @@ from azure.eventhub.aio import EventHubConsumerClient
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
+from infra.local.host.blob_listing import BlobListing
+from infra.local.host.blob_path import parse_blob_path
 from tests.azurite import AzuriteServer
 from tests.eventhubs import EventHubsServer
 from tests.functions_host import FunctionsHost
@@ -577,6 +579,27 @@ def test_a_deleted_blob_is_forgotten(start_host: StartHost, settings: Settings) 
     wait_until(lambda: _blob_numbers(host, "take_bytes")["pending"] == 0, 20, "nothing to be left")
     assert len(host.notes("take_bytes")) == 2
     assert host.status()["functions"]["take_bytes"]["failures"] == 0
+
+
+def test_a_look_for_names_finds_what_is_new_or_gone_and_a_whole_one_what_was_overwritten(settings: Settings) -> None:
+    _upload(settings, "TEXTS", {"f/a.txt": b"1", "f/b.txt": b"1", "f/c.md": b"1"})
+    listing = BlobListing(settings["Blobs"], parse_blob_path(f"{settings['TEXTS']}/f/{{name}}.txt"))
+    first = listing.look({})
+    assert first.keys() == {"f/a.txt", "f/b.txt"}
+    _upload(settings, "TEXTS", {"f/a.txt": b"2", "f/d.txt": b"1"})
+    with BlobServiceClient.from_connection_string(settings["Blobs"]) as service:
+        service.get_blob_client(settings["TEXTS"], "f/b.txt").delete_blob()
+        new = service.get_blob_client(settings["TEXTS"], "f/d.txt").get_blob_properties()
+    found = listing.look(first)
+    assert found.keys() == {"f/a.txt", "f/d.txt"}
+    assert found["f/d.txt"].etag == new.etag
+    wait_until(lambda: listing.look(found)["f/a.txt"].etag != first["f/a.txt"].etag, 20, "the new content")
+
+
+def test_a_container_that_is_not_there_is_empty(settings: Settings) -> None:
+    listing = BlobListing(settings["Blobs"], parse_blob_path(f"{settings['AVROS']}/{{name}}"))
+    assert listing.look({}) == {}
+    assert listing.look({}) == {}
 
 
 # --- timers -----------------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 * A blob is processed once for each ETag. The receipt, an empty blob in the host's storage, is written when the function
   has succeeded or has given up, so a crash in between only means that it runs again.
 * A failed blob is tried up to `poisonBlobThreshold` times, then described in the queue `webjobs-blobtrigger-poison`.
-* A scan lists the container; what it saw before costs nothing more. The receipts are read once, at the start. A scan
-  that takes long (many thousand blobs) is followed by a pause of ten times its length: looking is never the main work.
+* A scan lists the container (`blob_listing`); what it saw before costs nothing more. The receipts are read once, at the
+  start. A scan that takes long is followed by a pause of ten times its length: looking is never the main work.
 
 Azure looks through the storage logs and asks the receipts of a blob when it meets it; what an app sees is the same.
 """
@@ -15,7 +15,6 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +26,7 @@ from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
 from infra.local.host.background import Calls, HostStopping, Signal
+from infra.local.host.blob_listing import BlobListing, FoundBlob
 from infra.local.host.blob_path import BlobPath, parse_blob_path
 from infra.local.host.connections import HOST_STORAGE
 from infra.local.host.engine import Arguments
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 POISON_QUEUE = "webjobs-blobtrigger-poison"
 _PAUSE_FOR_SCAN = 10.0
+_LONGEST_PAUSE_S = 30.0
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 8.0
 
@@ -78,15 +79,6 @@ def _receipt(container: str, blob: str, etag: str) -> str:
     return f"{etag.strip('"')}/{container}/{blob}"
 
 
-@dataclass(frozen=True, slots=True)
-class FoundBlob:
-    """A blob as a scan found it; its ETag says which content is meant."""
-
-    name: str
-    etag: str
-    modified: float
-
-
 class BlobTrigger:
     """The listener of one function on the blobs of one path."""
 
@@ -108,7 +100,8 @@ class BlobTrigger:
         self._path = parse_blob_path(str(function.trigger.get("path")))
         self._service = blob_service(connection_string)
         self._blobs = self._service.get_container_client(self._path.container)
-        self._seen: dict[str, str] = {}
+        self._listing = BlobListing(connection_string, self._path)
+        self._seen: dict[str, FoundBlob] = {}
         self._queue: asyncio.Queue[FoundBlob] = asyncio.Queue()
         self._stopping = Signal()
         self._calls = Calls()
@@ -122,10 +115,9 @@ class BlobTrigger:
             for _ in range(self._options.max_degree_of_parallelism):
                 tasks.create_task(self._work())
             while True:
-                began = time.monotonic()
-                await self._patiently(self._scan)
+                took = await self._patiently(self._scan)
                 self.status.listening = True
-                await asyncio.sleep(max(self._scan_interval_s, _PAUSE_FOR_SCAN * (time.monotonic() - began)))
+                await asyncio.sleep(max(self._scan_interval_s, min(_PAUSE_FOR_SCAN * took, _LONGEST_PAUSE_S)))
 
     def close(self) -> None:
         """From now on no blob is begun and none is tried again."""
@@ -139,31 +131,27 @@ class BlobTrigger:
         container, _, name = text.partition("/")
         if container != self._path.container or self._path.match(name) is None:
             raise ValueError(f"{text!r} is no blob of {self._path.text}; give container/name")
-        blob = FoundBlob(name, (await self._blobs.get_blob_client(name).get_blob_properties()).etag, 0.0)
-        outcome = await self._calls.run(self._attempt(blob, "called by hand"))
+        try:
+            etag = (await self._blobs.get_blob_client(name).get_blob_properties()).etag
+        except ResourceNotFoundError as error:
+            raise ValueError(f"there is no blob {text!r}") from error
+        outcome = await self._calls.run(self._attempt(FoundBlob(name, etag, 0.0), "called by hand"))
         if outcome is None:
-            raise ValueError(f"{text!r} is there no longer")
+            raise ValueError(f"{text!r} was changed or deleted at this moment")
         return outcome
 
-    async def _scan(self) -> None:
-        """List the container once and queue what is new, oldest first."""
-        began = now_text()
-        current: dict[str, str] = {}
-        new: list[FoundBlob] = []
-        # A container that is not there is an empty one, as on Azure.
-        with contextlib.suppress(ResourceNotFoundError):
-            async for blob in self._blobs.list_blobs(name_starts_with=self._path.prefix or None):
-                if self._path.match(blob.name) is None:
-                    continue
-                current[blob.name] = blob.etag
-                if self._seen.get(blob.name) != blob.etag and not self._has_receipt(blob.name, blob.etag):
-                    new.append(FoundBlob(blob.name, blob.etag, blob.last_modified.timestamp()))
-        self._seen = current
-        self.status.seen = len(current)
+    async def _scan(self) -> float:
+        """Look once and queue what is new, oldest first; returns how many seconds it took."""
+        began, began_text = time.monotonic(), now_text()
+        found = await asyncio.to_thread(self._listing.look, self._seen)
+        new = [blob for blob in found.values() if self._seen.get(blob.name) != blob and not self._has_receipt(blob)]
+        self._seen = found
+        self.status.seen = len(found)
         self.status.pending += len(new)
-        self.status.last_scan = began
-        for found in sorted(new, key=lambda blob: blob.modified):
-            self._queue.put_nowait(found)
+        self.status.last_scan = began_text
+        for blob in sorted(new, key=lambda blob: blob.modified):
+            self._queue.put_nowait(blob)
+        return time.monotonic() - began
 
     async def _work(self) -> None:
         while True:
@@ -239,8 +227,8 @@ class BlobTrigger:
     async def _patiently[T](self, action: Callable[[], Awaitable[T]]) -> T:
         return await self._outage.wait_out(action, self._stopping)
 
-    def _has_receipt(self, name: str, etag: str) -> bool:
-        return self._receipts.has(self._path.container, name, etag)
+    def _has_receipt(self, blob: FoundBlob) -> bool:
+        return self._receipts.has(self._path.container, blob.name, blob.etag)
 
 
 def blob_arguments(

@@ -118,26 +118,30 @@ class Link:
 class _Delivery:
     """A delivery that is coming in, frame by frame; its bytes are dropped as soon as it is too large."""
 
-    __slots__ = ("delivery_id", "message_format", "parts", "settled", "size")
+    __slots__ = ("_bytes", "delivery_id", "message_format", "settled", "size")
 
     def __init__(self, delivery_id: int, message_format: int) -> None:
         self.delivery_id = delivery_id
         self.message_format = message_format
         self.settled = False
         self.size = 0
-        self.parts: list[bytes] = []
+        self._bytes: bytes | bytearray = b""
 
     def add(self, payload: bytes) -> None:
-        self.size += len(payload)
+        first, self.size = not self.size, self.size + len(payload)
         if self.size > MAX_MESSAGE_BYTES:
-            self.parts.clear()
+            self._bytes = b""
+        elif first:
+            self._bytes = payload  # most messages come in one frame, and are not copied
         else:
-            self.parts.append(payload)
+            if isinstance(self._bytes, bytes):
+                self._bytes = bytearray(self._bytes)
+            self._bytes += payload
 
     @property
     def held(self) -> int:
         """Bytes in memory."""
-        return 0 if self.size > MAX_MESSAGE_BYTES else self.size
+        return len(self._bytes)
 
     def payload(self) -> bytes:
         """The whole of it. Raises AmqpError when it is too large."""
@@ -147,7 +151,7 @@ class _Delivery:
                 f"The received message (delivery-id:{self.delivery_id}, size:{self.size} bytes) exceeds the limit "
                 f"({MAX_MESSAGE_BYTES} bytes) currently allowed on the link.",
             )
-        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        return bytes(self._bytes)
 
 
 class IncomingLink(Link):

@@ -84,7 +84,7 @@ def read_publication(message_format: int, payload: bytes) -> Publication:
         if code == MESSAGE_ANNOTATIONS:
             envelope_key = _split_annotations(payload[value:end])[1]
         elif code == DATA:
-            events.append(_content(payload, code, value, end))
+            events.append(_content(payload, code, value))
     if not events:
         raise DecodeError("a batch holds no event")
     memo: dict[bytes, tuple[bytes, str | None]] = {}
@@ -115,7 +115,7 @@ def _normalise(message: bytes, memo: dict[bytes, tuple[bytes, str | None]]) -> t
                 memo[encoded] = _split_annotations(encoded)
             annotations, key = memo[encoded]
         elif code != DELIVERY_ANNOTATIONS:
-            _content(message, code, value, end)
+            _content(message, code, value)
             section = message[start:end] if value - start == 3 else bytes((0x00, 0x53, code)) + message[value:end]
             if code == HEADER:
                 header = section
@@ -126,13 +126,13 @@ def _normalise(message: bytes, memo: dict[bytes, tuple[bytes, str | None]]) -> t
     return b"".join((header, annotations, *rest)), key
 
 
-def _content(message: bytes, code: int, value: int, end: int) -> Value:
+def _content(message: bytes, code: int, value: int) -> Value:
     """The value of a section, checked as a whole. Raises DecodeError."""
     if code not in _CONTENTS:
         raise DecodeError(f"0x{code:02x} is the descriptor of no section")
     kind, most = _CONTENTS[code]
-    content, behind = decode(message, value)
-    if behind != end or (kind is not object and type(content) is not kind):
+    content, _ = decode(message, value)
+    if kind is not object and type(content) is not kind:
         raise DecodeError(f"the section 0x{code:02x} holds no {kind.__name__}")
     if most and len(content) > most:
         raise DecodeError(f"the section 0x{code:02x} has {len(content)} fields; valid are up to {most}")
@@ -141,8 +141,7 @@ def _content(message: bytes, code: int, value: int, end: int) -> Value:
 
 def _split_annotations(encoded: bytes) -> tuple[bytes, str | None]:
     """The producer's own annotations as a section (empty when there are none), and the partition key among them."""
-    annotations, behind = decode(encoded)
-    if not isinstance(annotations, dict) or behind != len(encoded):
+    if not isinstance(decode(encoded)[0], dict):
         raise DecodeError("message annotations are no map")
     key: str | None = None
     own: list[bytes] = []
@@ -235,8 +234,8 @@ class Request:
 def read_request(payload: bytes) -> Request:
     """Raises DecodeError."""
     contents = {
-        code: _content(payload, code, value, end)
-        for code, _, value, end in sections(payload)
+        code: _content(payload, code, value)
+        for code, _, value, _ in sections(payload)
         if code not in (DELIVERY_ANNOTATIONS, MESSAGE_ANNOTATIONS)
     }
     properties = contents.get(PROPERTIES, [])

@@ -551,8 +551,13 @@ def test_the_counters_of_a_session_wrap_around(broker: Broker, converse: Callabl
         await client.hear()
         link, session = client.connection._sessions[0].links[0], client.connection._sessions[0]
         session._next_outgoing_id = link._delivery_count = 2**32 - 1  # type: ignore[attr-defined]
-        client.flow(3, window=3, next_incoming_id=2**32 - 1, delivery_count=2**32 - 1)
+        before = {"next_incoming_id": 2**32 - 1, "delivery_count": 2**32 - 1}
+        client.flow(3, window=3, **before)
         assert sequence_numbers(await client.hear()) == [0, 1, 2]
+        client.flow(9, window=3, **before)
+        assert sequence_numbers(await client.hear()) == [], "three frames of three were on their way"
+        client.flow(3, window=9, **before)
+        assert sequence_numbers(await client.hear()) == [], "three events of three were on their way"
         client.flow(3, window=3, next_incoming_id=2, delivery_count=2)
         assert sequence_numbers(await client.hear()) == [3]
 

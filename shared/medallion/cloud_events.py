@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
 
 import msgspec
 import polars as pl
@@ -15,9 +14,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 MOST_DETAIL = 200
-
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-"""RFC 3339 with an offset."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,13 +1,13 @@
 """silver.decisions: one row for each time that a decision was published; readers count distinct decision ids."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
 
 import msgspec
 import polars as pl
 
+from shared.domain.events import DecisionEvent
 from shared.medallion.bronze import CapturePath, provenance
-from shared.medallion.cloud_events import Decoded, Instant, columns, decode
+from shared.medallion.cloud_events import Decoded, columns, decode
 from shared.medallion.device_keys import DeviceKeys
 from shared.medallion.tables import INSTANT, silver_table
 
@@ -34,40 +34,6 @@ DECISIONS = silver_table(
 )
 """`decided_at` is the event's time: when the ping that was decided was enqueued. `ping_partition_id` and
 `ping_sequence_number` say which ping that was; `partition_id` and `sequence_number` are the decision's own event."""
-
-
-class DecisionData(
-    msgspec.Struct,
-    frozen=True,
-    gc=False,
-    rename={"ping_partition_id": "partition_id", "ping_sequence_number": "sequence_number"},
-):
-    """`data` of a decision event."""
-
-    device_id: str
-    store_id: str | None
-    transition: str | None
-    promotion_id: str | None
-    offer_id: str | None
-    outcome: str
-    reason: str | None
-    distance_m: float | None
-    latitude: float | None
-    longitude: float | None
-    tracked_at: Instant
-    ping_partition_id: str
-    ping_sequence_number: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-    reference_version: str
-
-
-class DecisionEvent(msgspec.Struct, frozen=True, gc=False):
-    """A decision as evaluate_proximity publishes it."""
-
-    specversion: Literal["1.0"]
-    id: str
-    type: Literal["footfall.decision.v1"]
-    time: Instant
-    data: DecisionData
 
 
 _DECODER = msgspec.json.Decoder(DecisionEvent)

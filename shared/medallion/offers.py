@@ -1,13 +1,13 @@
 """silver.offers: one row for each time that an offer was published; readers count distinct offer ids."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 import polars as pl
 
+from shared.domain.events import OfferEvent
 from shared.medallion.bronze import CapturePath, provenance
-from shared.medallion.cloud_events import Decoded, Instant, columns, decode
+from shared.medallion.cloud_events import Decoded, columns, decode
 from shared.medallion.device_keys import DeviceKeys
 from shared.medallion.tables import INSTANT, silver_table
 
@@ -32,34 +32,6 @@ OFFERS = silver_table(
     {"offer_id": pl.String(), "offered_at": INSTANT, "device_key": pl.String(), **DATA_COLUMNS},
 )
 """`offered_at` is the event's time: when the ping that led to it was enqueued."""
-
-
-class OfferData(msgspec.Struct, frozen=True, gc=False):
-    """`data` of an offer event."""
-
-    device_id: str
-    store_id: str
-    merchant: str
-    location: str
-    promotion_id: str
-    discount_percent: float
-    message: str
-    transition: str
-    distance_m: float
-    latitude: float
-    longitude: float
-    valid_until: Instant | None
-    deliver_by: Instant
-
-
-class OfferEvent(msgspec.Struct, frozen=True, gc=False):
-    """An offer as evaluate_proximity publishes it."""
-
-    specversion: Literal["1.0"]
-    id: str
-    type: Literal["footfall.offer.v1"]
-    time: Instant
-    data: OfferData
 
 
 _DECODER = msgspec.json.Decoder(OfferEvent)

@@ -27,7 +27,7 @@ class Signal:
         try:
             await asyncio.wait_for(self._event.wait(), seconds)
         except TimeoutError:
-            return False
+            return self._event.is_set()  # a wait of no time at all does not look
         return True
 
 
@@ -37,12 +37,16 @@ class Calls:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def run[T](self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for `work`; a cancellation ends the waiting only."""
+    def start[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin `work`; nobody need wait for it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        return task
+
+    async def run[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """Begin `work` and wait for it; a cancellation ends the waiting only."""
+        return await asyncio.shield(self.start(work))
 
     async def finished(self) -> None:
         """Wait until everything that was begun has ended."""

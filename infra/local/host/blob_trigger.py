@@ -21,7 +21,6 @@ from typing import Any
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 from azure.storage.blob import BlobProperties
-from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
@@ -34,9 +33,10 @@ from infra.local.host.invoker import Invoker, Outcome
 from infra.local.host.model import Binding, DataType, Function
 from infra.local.host.outage import Outage
 from infra.local.host.protos import TypedData
+from infra.local.host.receipts import Receipts
 from infra.local.host.settings import BlobOptions
 from infra.local.host.status import BlobStatus, now_text
-from infra.local.host.storage import CLIENT_OPTIONS, HOSTS_CONTAINER, HostStorage, blob_service
+from infra.local.host.storage import CLIENT_OPTIONS, blob_service
 
 log = logging.getLogger(__name__)
 
@@ -45,38 +45,6 @@ _PAUSE_FOR_SCAN = 10.0
 _LONGEST_PAUSE_S = 30.0
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 8.0
-
-
-class Receipts:
-    """Which blobs a function is done with: `blobreceipts/<host id>/Host.Functions.<name>/<ETag>/<container>/<blob>`."""
-
-    def __init__(self, storage: HostStorage, host_id: str, function_name: str) -> None:
-        self._storage = storage
-        self._prefix = f"blobreceipts/{host_id}/Host.Functions.{function_name}/"
-        self._container: ContainerClient | None = None
-        self._known: set[str] = set()
-
-    async def load(self) -> None:
-        """Read which receipts there are; raises AzureError."""
-        self._container = await self._storage.create_container(HOSTS_CONTAINER)
-        async for path in self._container.list_blob_names(name_starts_with=self._prefix):
-            self._known.add(path.removeprefix(self._prefix))
-
-    def has(self, container: str, blob: str, etag: str) -> bool:
-        return _receipt(container, blob, etag) in self._known
-
-    async def write(self, container: str, blob: str, etag: str) -> None:
-        """Raises AzureError; then the receipt may or may not be there."""
-        assert self._container is not None, "load() comes first"
-        receipt = _receipt(container, blob, etag)
-        await self._container.upload_blob(
-            self._prefix + receipt, b"", overwrite=True, metadata={"Completed": now_text()}
-        )
-        self._known.add(receipt)
-
-
-def _receipt(container: str, blob: str, etag: str) -> str:
-    return f"{etag.strip('"')}/{container}/{blob}"
 
 
 class BlobTrigger:

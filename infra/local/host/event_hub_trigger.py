@@ -105,7 +105,7 @@ class EventHubTrigger:
         self._options = options
         self._namespace = namespace_of(connection_string)
         self._hub = str(trigger.get("eventHubName"))
-        self._consumer_group = str(trigger.get("consumerGroup", "$Default"))
+        self._consumer_group = str(trigger.get("consumerGroup") or "$Default")
         self._pumps: dict[str, PartitionPump[ReceivedEvent]] = {}
         self._calls = Calls()
         self._stopping = Signal()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from infra.local.host.blob_trigger import BlobTrigger, Receipts
+from infra.local.host.blob_trigger import BlobTrigger
 from infra.local.host.connections import HOST_STORAGE, find_connection
 from infra.local.host.engine import Engine
 from infra.local.host.errors import AppRefused, PortTaken
@@ -23,6 +23,7 @@ from infra.local.host.keys import HostKeys
 from infra.local.host.logs import set_up_logging
 from infra.local.host.model import Function
 from infra.local.host.outputs import OutputBindings
+from infra.local.host.receipts import Receipts
 from infra.local.host.settings import HostOptions, apply_settings, load_host_options, load_local_settings
 from infra.local.host.status import HostStatus, TriggerStatus
 from infra.local.host.storage import HostStorage

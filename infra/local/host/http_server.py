@@ -32,10 +32,11 @@ _LOOPBACK = {"127.0.0.1", "::1"}
 _SHUTDOWN_S = 1.0
 
 
-class Callable_(Protocol):
+class ByHand(Protocol):
     """A function that the admin API can run by hand."""
 
-    async def invoke_now(self, text: str) -> Outcome: ...
+    async def invoke_now(self, text: str) -> Outcome:
+        """Call it once with what the caller gave; raises ValueError when that is nothing it can be called with."""
 
 
 class HttpFunction:
@@ -76,7 +77,7 @@ class HttpServer:
     def __init__(
         self,
         functions: Iterable[Function],
-        by_hand: Mapping[str, Callable_],
+        by_hand: Mapping[str, ByHand],
         prefix: str,
         invoker: Invoker,
         keys: HostKeys,
@@ -171,15 +172,12 @@ class HttpServer:
             text = await _input_of(request)
         except ValueError as error:
             return web.json_response({"error": str(error)}, status=400)
-        run = self._calls.run(self._run(target, text))
+        run = self._calls.start(self._run(target, text))
         if request.query.get("wait", "").lower() == "true":
-            return await run
-        # Held by self._calls until it has ended.
-        task = asyncio.create_task(run)
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return await asyncio.shield(run)
         return web.Response(status=202)
 
-    async def _run(self, target: Callable_, text: str) -> web.Response:
+    async def _run(self, target: ByHand, text: str) -> web.Response:
         try:
             outcome = await target.invoke_now(text)
         except ValueError as error:

@@ -23,7 +23,8 @@ _SAY_AGAIN_S = 30.0
 class Outage:
     """What one part of the host waits for. A long outage is said again every half minute, not at each attempt."""
 
-    def __init__(self, who: str, what: str) -> None:
+    def __init__(self, who: str, what: str, *, pause_s: float = PAUSE_S) -> None:
+        self._pause_s = pause_s
         self._who = who
         self._what = what
         self._said_at: float | None = None
@@ -41,7 +42,7 @@ class Outage:
             else:
                 self.ended()
                 return result
-            if await stopping.within(PAUSE_S):
+            if await stopping.within(self._pause_s):
                 raise HostStopping
 
     def failed(self, error: BaseException) -> None:

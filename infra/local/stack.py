@@ -1,5 +1,6 @@
 """The laptop cloud as a whole: Azurite, the Event Hubs broker and the Functions host, started, watched and stopped."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -197,7 +198,9 @@ class Stack:
         with _undisturbed():
             for service in reversed(services):
                 if self._process(service) is not None:
-                    self.say(f"stopping {service.name} …")
+                    # Nobody reads what we say any more (rich then asks to exit): it is stopped all the same.
+                    with contextlib.suppress(BrokenPipeError, SystemExit):
+                        self.say(f"stopping {service.name} …")
                 if processes.stop(self.home.pid_file(service.name), service.stop_s):
                     stopped.append(service.name)
         for child in self._children:

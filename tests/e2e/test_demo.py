@@ -1,11 +1,15 @@
 """What a newcomer sees: `make demo`."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cloud import Cloud
+from infra.local.home import Home
+from infra.local.stack import Stack
+from tests.cloud import FOOTFALL, Cloud
+from tests.polling import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -26,3 +30,12 @@ def test_the_demo_counts_the_same_at_every_station_and_says_so_in_its_last_line(
     assert offers > 0
     assert gold_tables > 0
     assert seconds <= 180
+
+
+def test_a_demo_whose_output_nobody_reads_any_more_stops_what_it_started(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    subprocess.run(
+        ["bash", "-c", f"{FOOTFALL} demo 2>&1 | head -n 6"], env=cloud.environment, timeout=120, check=True
+    )  # fmt: skip
+    demo = Stack(Home(tmp_path / "demo"))
+    wait_until(lambda: all(service.pid is None for service in demo.status()), 60, "the end of the demo's services")

@@ -457,7 +457,7 @@ def test_a_consumer_with_a_checkpoint_store_goes_on_where_it_stopped(
 
 
 @pytest.mark.slow
-def test_two_consumers_of_a_group_share_the_partitions_and_miss_and_repeat_nothing(
+def test_two_consumers_of_a_group_share_the_partitions_and_miss_nothing_nor_repeat_what_did_not_move(
     server: EventHubsServer, hub: str, checkpoints: Callable[[], BlobCheckpointStore]
 ) -> None:
     async def conversation() -> None:
@@ -474,8 +474,12 @@ def test_two_consumers_of_a_group_share_the_partitions_and_miss_and_repeat_nothi
                     bodies = [f"{partition}-{number}" for number in range(500)]
                     await send(client, bodies, partition_id=str(partition))
                 await a.until(lambda: len(a.events) + len(b.events) >= 2000)
-        got = [body for body in a.bodies + b.bodies if "-" in body]
-        assert len(got) == len(set(got)) == 2000
+        by_a, by_b = ([body for body in one.bodies if "-" in body] for one in (a, b))
+        assert len({*by_a, *by_b}) == 2000
+        # On a slow machine an ownership may run out, and its partition's new owner reads from the last checkpoint.
+        moved = {body.partition("-")[0] for body in by_a} & {body.partition("-")[0] for body in by_b}
+        stayed = [body for body in by_a + by_b if body.partition("-")[0] not in moved]
+        assert len(stayed) == len(set(stayed))
 
     asyncio.run(conversation())
 

@@ -91,9 +91,7 @@ def captured(bodies: Sequence[bytes | None], enqueued_at: datetime | Sequence[da
     return pl.DataFrame(
         {
             "sequence_number": list(range(len(bodies))),
-            "offset": [str(216 * row) for row in range(len(bodies))],
             "enqueued_at": times,
-            "partition_key": [None] * len(bodies),
             "body": bodies,
         },
         schema=CAPTURED,

@@ -13,7 +13,7 @@ from shared.errors import CaptureFileUnreadable
 
 MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
-PIECE_BYTES = 4 * 1024 * 1024
+PIECE_BYTES = 2 * 1024 * 1024
 """About how many bytes of a block are handed on at once."""
 MOST_METADATA_BYTES = 1024 * 1024
 MOST_VARINT_BYTES = 10

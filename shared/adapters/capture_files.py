@@ -6,9 +6,7 @@ without zero padding, in whole seconds, UTC. The first years' schema has no null
 """
 
 import logging
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
 
 import polars as pl
 from azure.core.exceptions import AzureError, ResourceNotFoundError
@@ -16,7 +14,7 @@ from azure.storage.blob import BlobServiceClient
 
 from shared.adapters.avro_container import Block, ByteStream, open_container
 from shared.adapters.azure_clients import is_transient
-from shared.adapters.capture_records import RecordReader, Records, SchemaNotRead, record_reader
+from shared.adapters.capture_records import RecordReader, Records, SchemaNotRead, TimeNotRead, record_reader
 from shared.errors import CaptureFileUnreadable, LakeUnavailable
 from shared.medallion.bronze import CAPTURED
 from shared.medallion.tables import INSTANT
@@ -25,7 +23,6 @@ log = logging.getLogger(__name__)
 
 FRAME_ROWS = 16_384
 """Rows of a frame: a ping may be near 67 stores, so what comes of a frame may be a million rows."""
-_TIME = re.compile(rb"(\d\d?)/(\d\d?)/(\d{4}) (\d\d?):(\d\d):(\d\d) ([AP])M")
 
 
 class CaptureContainer:
@@ -61,10 +58,23 @@ def read_frames(name: str, pieces: Iterable[bytes], *, frame_rows: int = FRAME_R
         reader = record_reader(container.schema)
     except SchemaNotRead as error:
         raise CaptureFileUnreadable(f"{name} is Avro, but no capture file: {error}") from error
-    for block in container.blocks:
-        for records in _read_block(stream, block, reader):
-            frame = _frame(name, records)
-            yield from frame.iter_slices(frame_rows)
+    try:
+        for block in container.blocks:
+            for records in _read_block(stream, block, reader):
+                yield from _frame(records).iter_slices(frame_rows)
+    except TimeNotRead as error:
+        raise stream.unreadable(str(error)) from error
+
+
+def _frame(records: Records) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "sequence_number": records.sequence_number,
+            "enqueued_at": pl.Series(records.enqueued_at_us).cast(INSTANT),
+            "body": pl.Series(records.body, dtype=pl.Binary),
+        },
+        schema=CAPTURED,
+    )
 
 
 def _read_block(stream: ByteStream, block: Block, reader: RecordReader) -> Iterator[Records]:
@@ -81,41 +91,3 @@ def _read_block(stream: ByteStream, block: Block, reader: RecordReader) -> Itera
             raise stream.unreadable(f"there are bytes left over after a block's {block.count} records")
     if left:
         raise stream.unreadable(f"{left} of a block's {block.count} records cannot be read from its last bytes")
-
-
-def _frame(name: str, records: Records) -> pl.DataFrame:
-    instants = {text: _instant(name, text) for text in set(records.enqueued_time)}
-    return pl.DataFrame(
-        {
-            "sequence_number": records.sequence_number,
-            "offset": _texts(records.offset),
-            "enqueued_at": pl.Series([instants[text] for text in records.enqueued_time], dtype=pl.Int64).cast(INSTANT),
-            "partition_key": _texts(records.partition_key),
-            "body": pl.Series(records.body, dtype=pl.Binary),
-        },
-        schema=CAPTURED,
-    )
-
-
-def _texts(values: Sequence[bytes | None]) -> pl.Series:
-    try:
-        return pl.Series(values, dtype=pl.Binary).cast(pl.String)
-    except pl.exceptions.ComputeError:  # a byte that is no UTF-8, which no sender's SDK writes
-        return pl.Series([value and value.decode(errors="replace") for value in values], dtype=pl.String)
-
-
-def _instant(name: str, text: bytes) -> int:
-    """`12/9/2022 4:51:25 PM` in microseconds since 1970 UTC."""
-    match = _TIME.fullmatch(text)
-    if match is not None:
-        month, day, year, hour, minute, second = map(int, match.groups()[:6])
-        try:
-            if 1 <= hour <= 12:
-                hour = hour % 12 + (12 if match[7] == b"P" else 0)
-                instant = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-                return int(instant.timestamp()) * 1_000_000
-        except ValueError:
-            pass  # a date that the calendar lacks; said below
-    raise CaptureFileUnreadable(
-        f"{name}: EnqueuedTimeUtc is {text.decode(errors='replace')!r}; it must read like '12/9/2022 4:51:25 PM'"
-    )

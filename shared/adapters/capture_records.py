@@ -10,8 +10,10 @@ otherwise) is left to fastavro.
 """
 
 import io
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol, cast
 
 import fastavro
@@ -23,29 +25,30 @@ Longs = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
 
-PARTITION_KEY = b"x-opt-partition-key"
 FIELDS = ("SequenceNumber", "Offset", "EnqueuedTimeUtc", "SystemProperties", "Properties", "Body")
 NEEDED = ("SequenceNumber", "EnqueuedTimeUtc", "Body")
 
+_TIME = re.compile(rb"(\d\d?)/(\d\d?)/(\d{4}) (\d\d?):(\d\d):(\d\d) ([AP])M")
 _PADDING = 32
 """Zero bytes behind a piece, so that a number that begins at its end can be looked at."""
 _SHORTEST_TIME, _LONGEST_TIME = len("1/1/2026 1:00:00 AM"), len("12/31/2026 12:00:00 AM")
 _MOST_MAP_STEPS = 200
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Records:
     """Whole records from the front of a piece, as columns, and how many bytes of it they take."""
 
-    used: int = 0
-    sequence_number: list[int] = field(default_factory=list)
-    offset: list[bytes] = field(default_factory=list)
-    enqueued_time: list[bytes] = field(default_factory=list)
-    partition_key: list[bytes | None] = field(default_factory=list)
-    body: list[bytes | None] = field(default_factory=list)
+    used: int
+    sequence_number: Longs
+    enqueued_at_us: Longs
+    body: list[bytes | None]
 
     def __len__(self) -> int:
-        return len(self.sequence_number)
+        return len(self.body)
+
+
+NO_RECORDS = Records(0, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), [])
 
 
 class RecordReader(Protocol):
@@ -58,6 +61,24 @@ class RecordReader(Protocol):
 
 class SchemaNotRead(ValueError):
     """The writer's schema is not one of capture files."""
+
+
+class TimeNotRead(Exception):
+    """An enqueued time is not written as Capture writes it."""
+
+
+def parse_time(text: bytes) -> int:
+    """`12/9/2022 4:51:25 PM` in microseconds since 1970 UTC. Raises TimeNotRead for anything else."""
+    match = _TIME.fullmatch(text)
+    if match is not None:
+        month, day, year, hour, minute, second = map(int, match.groups()[:6])
+        try:
+            if 1 <= hour <= 12:
+                hour = hour % 12 + (12 if match[7] == b"P" else 0)
+                return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()) * 1_000_000
+        except ValueError:
+            pass  # a date that the calendar lacks; said below
+    raise TimeNotRead(f"EnqueuedTimeUtc is {text.decode(errors='replace')!r}; it must read like '12/9/2022 4:51:25 PM'")
 
 
 def record_reader(schema: object) -> RecordReader:
@@ -81,21 +102,20 @@ class FastavroReader:
 
     def read(self, piece: bytes, most: int) -> Records:
         """As many whole records as *piece* begins with, at most so many; none when the first is not whole."""
-        records, stream = Records(), io.BytesIO(piece)
+        stream, used = io.BytesIO(piece), 0
+        records: list[tuple[int, int, bytes | None]] = []
         while len(records) < most:
             try:
                 record = cast("dict[str, Any]", fastavro.schemaless_reader(stream, self._schema, None))
             except (EOFError, IndexError, ValueError, OverflowError, MemoryError):
                 break  # not whole, or not Avro: whoever has all bytes of the block can tell
-            key = (record.get("SystemProperties") or {}).get(PARTITION_KEY.decode())
-            body = record["Body"]
-            records.used = stream.tell()
-            records.sequence_number.append(int(record["SequenceNumber"]))
-            records.offset.append(str(record.get("Offset", "")).encode())
-            records.enqueued_time.append(str(record["EnqueuedTimeUtc"]).encode())
-            records.partition_key.append(key.encode() if isinstance(key, str) else None)
-            records.body.append(body.encode() if isinstance(body, str) else body)
-        return records
+            used, body = stream.tell(), record["Body"]
+            enqueued_at_us = parse_time(str(record["EnqueuedTimeUtc"]).encode())
+            records.append((record["SequenceNumber"], enqueued_at_us, body.encode() if isinstance(body, str) else body))
+        if not records:
+            return NO_RECORDS
+        numbers, times, bodies = zip(*records, strict=True)
+        return Records(used, np.array(numbers, dtype=np.int64), np.array(times, dtype=np.int64), list(bodies))
 
 
 class Kind:
@@ -119,7 +139,6 @@ class Layout:
     """What varies between the capture files of the years: the branches of the maps' values and of the body."""
 
     system_kinds: tuple[int, ...]
-    string_branch: int
     property_kinds: tuple[int, ...]
     null_body_branch: int | None
     bytes_body_branch: int | None
@@ -138,7 +157,6 @@ def _layout(schema: object) -> Layout | None:
         return None
     return Layout(
         system_kinds=tuple(_KINDS[branch] for branch in system),
-        string_branch=system.index("string") if "string" in system else -1,
         property_kinds=tuple(_KINDS[branch] for branch in properties),
         null_body_branch=branches.index("null") if "null" in branches else None,
         bytes_body_branch=branches.index("bytes") if isinstance(body, list) else None,
@@ -174,26 +192,24 @@ class MarkReader:
         rows = _chain(heads, tails)[:most]
         if not rows.size:
             return self._slow.read(piece, most)
-        return _columns(piece, heads, tails, rows)
+        return _columns(piece, data, heads, tails, rows)
 
     def _parse(self, data: Bytes, size: int) -> tuple["_Heads", "_Tails"]:
         starts, ends = _find_times(data, size)
         cursor = _Cursor(data, size, ends)
-        key_start, key_length = _skip_map(cursor, self.layout.system_kinds, PARTITION_KEY, self.layout.string_branch)
+        _skip_map(cursor, self.layout.system_kinds)
         _skip_map(cursor, self.layout.property_kinds)
         body_start, body_length = _read_body(cursor, self.layout)
-        tails = _Tails(starts, ends, key_start, key_length, body_start, body_length, cursor.at.copy(), cursor.is_good)
+        tails = _Tails(starts, ends, body_start, body_length, cursor.at.copy(), cursor.is_good)
         return _read_heads(data, size, tails), tails
 
 
 @dataclass(frozen=True, slots=True)
 class _Tails:
-    """One row a mark: the time's text, and what follows it up to the record's end. A length of -1 means null."""
+    """One row a mark: the time's text, and what follows it up to the record's end. A body of length -1 is null."""
 
     time_start: Longs
     time_end: Longs
-    key_start: Longs
-    key_length: Longs
     body_start: Longs
     body_length: Longs
     end: Longs
@@ -205,8 +221,6 @@ class _Heads:
     """Row 0: what stands at the piece's front; row i + 1: at the end of tail i. A head must end where a time begins."""
 
     sequence_number: Longs
-    offset_start: Longs
-    offset_length: Longs
     time_length_at: Longs
     is_whole: Flags
 
@@ -275,32 +289,22 @@ def _find_times(data: Bytes, size: int) -> tuple[Longs, Longs]:
     return start[is_time], last[is_time] + 1
 
 
-def _skip_map(
-    cursor: _Cursor, kinds: Sequence[int], wanted: bytes = b"", string_branch: int = -1
-) -> tuple[Longs, Longs]:
-    """Move every row over a map; where the value of the wanted key starts, and its length (-1: not there)."""
-    found_start = np.zeros(cursor.at.size, dtype=np.int64)
-    found_length = np.full(cursor.at.size, -1, dtype=np.int64)
+def _skip_map(cursor: _Cursor, kinds: Sequence[int]) -> None:
+    """Move every row over a map from texts to values of these kinds."""
     kind_of = np.array(kinds, dtype=np.int64)
     left = np.zeros(cursor.at.size, dtype=np.int64)
     rows = np.arange(cursor.at.size)
     for _ in range(_MOST_MAP_STEPS):
         rows = _next_entries(cursor, rows, left)
         if not rows.size:
-            return found_start, found_length
-        key_start, key_length = cursor.text(rows)
+            return
+        cursor.text(rows)
         branch = cursor.number(rows)
-        known = (branch >= 0) & (branch < len(kinds))
-        cursor.is_good[rows[~known]] = False
-        kind = kind_of[np.where(known, branch, 0)]
-        start, length = _skip_values(cursor, rows, kind)
-        if wanted:
-            hits = np.flatnonzero((branch == string_branch) & (key_length == len(wanted)))
-            hits = hits[_equals(cursor.data, key_start[hits], wanted)]
-            found_start[rows[hits]], found_length[rows[hits]] = start[hits], length[hits]
+        is_known = (branch >= 0) & (branch < len(kinds))
+        cursor.is_good[rows[~is_known]] = False
+        _skip_values(cursor, rows, kind_of[np.where(is_known, branch, 0)])
         left[rows] -= 1
     cursor.is_good[rows] = False
-    return found_start, found_length
 
 
 def _next_entries(cursor: _Cursor, rows: Longs, left: Longs) -> Longs:
@@ -316,19 +320,16 @@ def _next_entries(cursor: _Cursor, rows: Longs, left: Longs) -> Longs:
     return rows[(left[rows] > 0) & cursor.is_good[rows]]
 
 
-def _skip_values(cursor: _Cursor, rows: Longs, kind: Longs) -> tuple[Longs, Longs]:
-    """Move each row over a value of its kind; start and length of those that are texts."""
-    start, length = np.zeros(rows.size, dtype=np.int64), np.full(rows.size, -1, dtype=np.int64)
-    texts = np.flatnonzero(kind == Kind.TEXT)
-    if texts.size:
-        start[texts], length[texts] = cursor.text(rows[texts])
-    numbers = rows[kind == Kind.NUMBER]
-    if numbers.size:
-        cursor.number(numbers)
-    doubles = rows[kind == Kind.DOUBLE]
-    if doubles.size:
-        cursor.skip(doubles, 8)
-    return start, length
+def _skip_values(cursor: _Cursor, rows: Longs, kind: Longs) -> None:
+    """Move each row over a value of its kind."""
+    for of_kind, skip in (
+        (Kind.TEXT, cursor.text),
+        (Kind.NUMBER, cursor.number),
+        (Kind.DOUBLE, lambda doubles: cursor.skip(doubles, 8)),
+    ):
+        chosen = rows[kind == of_kind]
+        if chosen.size:
+            skip(chosen)
 
 
 def _read_body(cursor: _Cursor, layout: Layout) -> tuple[Longs, Longs]:
@@ -346,12 +347,12 @@ def _read_body(cursor: _Cursor, layout: Layout) -> tuple[Longs, Longs]:
 
 
 def _read_heads(data: Bytes, size: int, tails: _Tails) -> _Heads:
-    """The sequence number and the offset at the piece's front and behind every tail."""
+    """The sequence number and the offset at the piece's front and behind every tail; the offset is of no use here."""
     cursor = _Cursor(data, size, np.concatenate((np.zeros(1, dtype=np.int64), tails.end)))
     rows = np.arange(cursor.at.size)
     sequence_number = cursor.number(rows)
-    offset_start, offset_length = cursor.text(rows)
-    return _Heads(sequence_number, offset_start, offset_length, cursor.at, cursor.is_good)
+    cursor.text(rows)
+    return _Heads(sequence_number, cursor.at, cursor.is_good)
 
 
 def _chain(heads: _Heads, tails: _Tails) -> Longs:
@@ -373,32 +374,30 @@ def _chain(heads: _Heads, tails: _Tails) -> Longs:
     return np.array(records, dtype=np.int64)
 
 
-def _columns(piece: bytes, heads: _Heads, tails: _Tails, rows: Longs) -> Records:
+def _columns(piece: bytes, data: Bytes, heads: _Heads, tails: _Tails, rows: Longs) -> Records:
     # The head of a record stands behind the record before it.
     of_head = np.concatenate((np.zeros(1, dtype=np.int64), rows[:-1] + 1))
     return Records(
         used=int(tails.end[rows[-1]]),
-        sequence_number=heads.sequence_number[of_head].tolist(),
-        offset=_slices(piece, heads.offset_start[of_head], heads.offset_length[of_head]),
-        enqueued_time=_slices(piece, tails.time_start[rows], tails.time_end[rows] - tails.time_start[rows]),
-        partition_key=_slices_or_none(piece, tails.key_start[rows], tails.key_length[rows]),
-        body=_slices_or_none(piece, tails.body_start[rows], tails.body_length[rows]),
+        sequence_number=heads.sequence_number[of_head],
+        enqueued_at_us=_times(data, tails.time_start[rows], tails.time_end[rows] - tails.time_start[rows]),
+        body=_bodies(piece, tails.body_start[rows], tails.body_length[rows]),
     )
 
 
-def _slices(piece: bytes, start: Longs, length: Longs) -> list[bytes]:
-    return [piece[first:end] for first, end in zip(start.tolist(), (start + length).tolist(), strict=True)]
+def _times(data: Bytes, start: Longs, length: Longs) -> Longs:
+    """The times, each parsed once for the run of records that have it: they are whole seconds, in order."""
+    windows = np.lib.stride_tricks.sliding_window_view(data, _LONGEST_TIME)
+    texts = windows[start] * (np.arange(_LONGEST_TIME) < length[:, np.newaxis])
+    is_new = np.concatenate((np.ones(1, dtype=np.bool_), (texts[1:] != texts[:-1]).any(axis=1)))
+    parsed = [parse_time(text.tobytes().rstrip(b"\0")) for text in texts[is_new]]
+    return np.repeat(np.array(parsed, dtype=np.int64), np.diff(np.append(np.flatnonzero(is_new), start.size)))
 
 
-def _slices_or_none(piece: bytes, start: Longs, length: Longs) -> list[bytes | None]:
-    slices: list[bytes | None] = list(_slices(piece, start, np.maximum(length, 0)))
+def _bodies(piece: bytes, start: Longs, length: Longs) -> list[bytes | None]:
+    bodies: list[bytes | None] = [
+        piece[first:end] for first, end in zip(start.tolist(), (start + length).tolist(), strict=True)
+    ]
     for row in np.flatnonzero(length < 0).tolist():
-        slices[row] = None
-    return slices
-
-
-def _equals(data: Bytes, start: Longs, text: bytes) -> Flags:
-    is_equal = np.ones(start.size, dtype=np.bool_)
-    for place, byte in enumerate(text):
-        is_equal &= data[start + place] == byte
-    return is_equal
+        bodies[row] = None
+    return bodies

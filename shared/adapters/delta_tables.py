@@ -15,13 +15,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, WriterProperties, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    Field,
+    Schema,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import PrimitiveType
+from deltalake.transaction import AddAction, RemoveAction
 
 from shared.adapters.delta_log import read_changes
-from shared.adapters.frame_spool import MOST_BYTES_IN_MEMORY, FrameSpool
 from shared.adapters.lake_storage import DELTA_RETRIES, Access, LakeStorage
+from shared.adapters.parquet_parts import MOST_BYTES_IN_MEMORY, Part, PartWriter
 from shared.errors import LakeConflict, LakeUnavailable
 from shared.medallion.gold import GoldTable
 from shared.medallion.lake import LAKE_TABLES
@@ -50,7 +59,6 @@ FILE_VERSION = 1
 TOKEN_MARGIN_S = 600
 """A handle whose token ends sooner is opened anew: a commit may take minutes."""
 
-_WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=131_072)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -95,32 +103,39 @@ class DeltaTables:
     @contextmanager
     def append_file(self, table: Table, file: str) -> Iterator["FileAppend"]:
         """Begin to collect the rows of a file; what is not committed is dropped at the end of the context."""
-        spool = FrameSpool(table.schema, self._most_bytes_in_memory)
+        parts = PartWriter(table, self._most_bytes_in_memory)
         try:
-            yield FileAppend(self, table, file, spool)
+            yield FileAppend(self, table, file, parts)
         finally:
-            spool.close()
+            parts.close()
 
-    def commit_file(self, table: Table, file: str, rows: pl.LazyFrame) -> bool:
-        """Append the rows in one commit unless the table has the file; whether it was done."""
+    def commit_file(self, table: Table, file: str, parts: Sequence[Part]) -> bool:
+        """Put the parts in the table in one commit unless it has the file; whether it was done."""
+        stored: list[AddAction | RemoveAction] = []
         for attempt in range(1, COMMIT_ATTEMPTS + 1):
             with self._handle(table) as handle:
                 if _seen(handle.delta, file) is not None:
                     return False
+                stored = stored or [self._store(table, part) for part in parts]
                 try:
-                    write_deltalake(
-                        handle.delta,
-                        rows.collect_batches(lazy=True, maintain_order=True),
+                    handle.delta.create_write_transaction(
+                        stored,
                         mode="append",
-                        schema_mode="merge",
-                        writer_properties=_WRITER,
+                        schema=handle.delta.schema(),
+                        partition_by=handle.delta.metadata().partition_columns,
                         commit_properties=_transactions({file: FILE_VERSION}, expires=True),
                     )
                 except CommitFailedError as error:
-                    log.info("%s: attempt %d to commit %s: %s", table, attempt, file, error)
+                    log.info("%s: attempt %d to commit %s: %s", table, attempt, file, _words(error))
                 else:
                     return True
         raise LakeConflict(f"{table}: {COMMIT_ATTEMPTS} times another writer was faster than the commit of {file}")
+
+    def _store(self, table: Table, part: Part) -> AddAction:
+        """Upload a part; nobody sees it before its commit, and vacuum removes it if there is none."""
+        self._storage.upload(part.file, f"{self._storage.location(table)}/{part.path}")
+        size, now_ms = part.file.stat().st_size, time.time_ns() // 1_000_000
+        return AddAction(part.path, size, part.partition_values, now_ms, data_change=True, stats=part.statistics)
 
     # Gold: what changed, computed again.
 
@@ -196,10 +211,15 @@ class DeltaTables:
         return handle
 
     def _open(self, table: Table) -> _Handle:
+        """An older version of this code may have made the table: it gets what it lacks."""
         handle = self._open_existing(table) or self._create(table)
         wanted = self._properties(table)
         if any(handle.delta.metadata().configuration.get(key) != value for key, value in wanted.items()):
             handle.delta.alter.set_table_properties(wanted)
+        known = {field.name for field in handle.delta.schema().fields}
+        missing = [field for field in _fields(table) if field.name not in known]
+        if missing:
+            handle.delta.alter.add_columns(missing)
         return handle
 
     def _open_existing(self, table: Table) -> _Handle | None:
@@ -215,7 +235,7 @@ class DeltaTables:
         try:
             delta = DeltaTable.create(
                 self._storage.location(table),
-                Schema([Field(name, _delta_type(table, name)) for name in table.schema]),
+                Schema(_fields(table)),
                 mode="error",
                 name=str(table),
                 partition_by=[table.partition_by] if table.partition_by else None,
@@ -241,15 +261,15 @@ class FileAppend:
     tables: DeltaTables
     table: Table
     file: str
-    spool: FrameSpool
+    parts: PartWriter
 
     def add(self, rows: pl.DataFrame) -> None:
         """Collect rows; nobody sees them yet."""
-        self.spool.add(self.table.conform(rows))
+        self.parts.add(rows)
 
     def commit(self) -> bool:
         """Commit all rows at once; False, and nothing done, if the table has the file by now."""
-        return self.tables.commit_file(self.table, self.file, self.spool.rows())
+        return self.tables.commit_file(self.table, self.file, self.parts.finish())
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,9 +335,8 @@ class TableWriter:
                 self.handle.delta,
                 self.gold.table.conform(rows),
                 mode="overwrite",
-                schema_mode="merge",
                 predicate=predicate,
-                writer_properties=_WRITER,
+                writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
                 # Without last_updated: what a table has seen is never forgotten.
                 commit_properties=_transactions(seen, expires=False),
             )
@@ -370,6 +389,10 @@ def _gold_condition(gold: GoldTable, periods: Periods) -> str:
     day = timedelta(days=1)
     first, last = periods.spans[0][0] - day, periods.spans[-1][1] + day
     return f"event_date >= '{first:%Y-%m-%d}' AND event_date <= '{last:%Y-%m-%d}' AND ({_condition('hour', periods)})"
+
+
+def _fields(table: Table) -> list[Field]:
+    return [Field(name, _delta_type(table, name)) for name in table.schema]
 
 
 def _delta_type(table: Table, column: str) -> PrimitiveType:

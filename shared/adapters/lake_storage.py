@@ -1,6 +1,7 @@
 """Where the lake's tables lie, and the options with which delta-rs and Polars (both on object_store) reach them."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,9 +9,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from azure.core.credentials import TokenCredential
+from azure.core.exceptions import AzureError
 from azure.core.utils import parse_connection_string
+from azure.storage.blob import BlobServiceClient
 
-from shared.adapters.azure_clients import identity
+from shared.adapters.azure_clients import blob_service, identity
 from shared.errors import ConfigurationError
 from shared.medallion.tables import Layer, Table
 from shared.settings import Connection, Settings
@@ -42,6 +45,8 @@ class LakeStorage:
 
     roots: Mapping[Layer, str]
     access: Callable[[], Access]
+    upload: Callable[[Path, str], None]
+    """Put a local file at a location of the storage. Raises OSError when the storage does not answer."""
 
     @classmethod
     def of(cls, settings: Settings) -> "LakeStorage":
@@ -51,17 +56,41 @@ class LakeStorage:
             Layer.GOLD: settings.gold_container,
             Layer.QUARANTINE: settings.quarantine_container,
         }
-        return cls({layer: f"az://{name}" for layer, name in containers.items()}, access(settings.lake_storage))
+        return cls.in_containers(containers, settings.lake_storage)
+
+    @classmethod
+    def in_containers(cls, containers: Mapping[Layer, str], connection: Connection) -> "LakeStorage":
+        """A lake in these containers of a storage account."""
+        roots = {layer: f"az://{name}" for layer, name in containers.items()}
+        return cls(roots, access(connection), _BlobUpload(blob_service(connection)))
 
     @classmethod
     def in_folder(cls, folder: Path) -> "LakeStorage":
         """A lake on the local disk."""
         nothing_needed = Access({})
-        return cls({layer: str(folder / layer) for layer in Layer}, lambda: nothing_needed)
+        return cls({layer: str(folder / layer) for layer in Layer}, lambda: nothing_needed, _copy)
 
     def location(self, table: Table) -> str:
         """Where that table lies."""
         return f"{self.roots[table.layer]}/{table.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _BlobUpload:
+    service: BlobServiceClient
+
+    def __call__(self, file: Path, location: str) -> None:
+        container, _, path = location.removeprefix("az://").partition("/")
+        with file.open("rb") as data:
+            try:
+                self.service.get_blob_client(container, path).upload_blob(data, overwrite=True)
+            except AzureError as error:
+                raise OSError(f"{location} could not be written: {error}") from error
+
+
+def _copy(file: Path, location: str) -> None:
+    Path(location).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, location)
 
 
 def access(connection: Connection) -> Callable[[], Access]:

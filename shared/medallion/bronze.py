@@ -15,13 +15,11 @@ from shared.medallion.tables import INSTANT
 CAPTURED = pl.Schema(
     {
         "sequence_number": pl.Int64(),
-        "offset": pl.String(),
         "enqueued_at": INSTANT,
-        "partition_key": pl.String(),
         "body": pl.Binary(),
     }
 )
-"""One captured event. `partition_key` and `body` may be null."""
+"""One captured event: what silver needs of it. `body` may be null."""
 
 ARCHIVE_NAME_FORMAT = "{Namespace}/{EventHub}/{PartitionId}/{Year}/{Month}/{Day}/{Hour}/{Minute}/{Second}.avro"
 _PATH = re.compile(

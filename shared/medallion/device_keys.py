@@ -5,7 +5,7 @@ A key is HMAC-SHA256 of the device id (RFC 2104), cut to 128 bits and prefixed w
 rotation, and what spans the rotation is split.
 """
 
-import hmac
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +17,9 @@ from shared.settings import DeviceKey
 
 HEX_DIGITS = 32
 """128 bits: among a billion devices two have the same key with a chance of 1.5e-21."""
+
+_BLOCK_BYTES = 64
+"""Of SHA-256 (FIPS 180-4)."""
 
 MOST_REMEMBERED = 200_000
 """Keys kept a secret: about 40 MB."""
@@ -49,12 +52,18 @@ class _Made(dict[str, str]):
 
     def __init__(self, secret: DeviceKey) -> None:
         super().__init__()
-        self._secret = secret.secret
+        # RFC 2104 with both pads hashed once: half the time of hmac.digest an id, and most ids come once a file.
+        block = secret.secret if len(secret.secret) <= _BLOCK_BYTES else hashlib.sha256(secret.secret).digest()
+        block = block.ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
         self._prefix = f"{secret.key_id}:"
 
     def __missing__(self, device_id: str) -> str:
         if len(self) >= MOST_REMEMBERED:
             self.clear()
-        digest = hmac.digest(self._secret, device_id.encode(errors="surrogatepass"), "sha256")
-        made = self[device_id] = self._prefix + digest.hex()[:HEX_DIGITS]
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(device_id.encode(errors="surrogatepass"))
+        outer.update(inner.digest())
+        made = self[device_id] = self._prefix + outer.hexdigest()[:HEX_DIGITS]
         return made

@@ -34,22 +34,33 @@ class Repeats:
     """
 
     def __init__(self) -> None:
-        self._seen: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
+        self._seen: list[NDArray[np.uint64]] = []
+        """Sorted hashes; each array is more than twice as long as the next, so there are few to look into."""
 
     def flag(self, pings: pl.DataFrame) -> pl.Series:
         """Whether each row was said before, in an earlier frame or further up in this one."""
         hashes = pings.select(pl.struct(SAME_PING).hash()).to_series()
-        values = np.sort(hashes.to_numpy())
-        said_before = pl.Series(self._in_seen(hashes.to_numpy()), dtype=pl.Boolean)
-        self._seen = np.sort(np.concatenate((self._seen, values)))
-        return (said_before | ~hashes.is_first_distinct()).alias("is_duplicate")
+        order = hashes.arg_sort().to_numpy()
+        in_order = hashes.to_numpy()[order]
+        said_before = np.empty(order.size, dtype=np.bool_)
+        said_before[order] = self._has(in_order)
+        self._remember(in_order)
+        return (pl.Series("is_duplicate", said_before) | ~hashes.is_first_distinct()).alias("is_duplicate")
 
-    def _in_seen(self, values: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        if not self._seen.size:
-            return np.zeros(values.size, dtype=np.bool_)
-        at = np.minimum(np.searchsorted(self._seen, values), self._seen.size - 1)
-        found: NDArray[np.bool_] = self._seen[at] == values
+    def _has(self, in_order: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        found = np.zeros(in_order.size, dtype=np.bool_)
+        for seen in self._seen:
+            at = np.searchsorted(seen, in_order)
+            at[at == seen.size] = 0
+            found |= seen[at] == in_order
         return found
+
+    def _remember(self, in_order: NDArray[np.uint64]) -> None:
+        if not in_order.size:
+            return
+        while self._seen and self._seen[-1].size <= 2 * in_order.size:
+            in_order = np.sort(np.concatenate((self._seen.pop(), in_order)))
+        self._seen.append(in_order)
 
 
 def refine_pings(

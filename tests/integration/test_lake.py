@@ -3,7 +3,7 @@
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ from infra.local.ports import free_ports
 from shared.adapters.azure_clients import blob_service
 from shared.adapters.capture_files import CaptureContainer
 from shared.adapters.delta_tables import DeltaTables, TableWriter
-from shared.adapters.lake_storage import LakeStorage, access
+from shared.adapters.lake_storage import LakeStorage
+from shared.adapters.parquet_parts import Part
 from shared.errors import CaptureFileUnreadable, LakeConflict, LakeUnavailable
 from shared.medallion.gold import GoldTable
 from shared.medallion.gps_enriched import GPS_ENRICHED
@@ -77,13 +78,11 @@ def in_folder(tmp_path: Path, _: pytest.FixtureRequest) -> LakeStorage:
 
 def on_azurite(_: Path, request: pytest.FixtureRequest) -> LakeStorage:
     azurite: AzuriteServer = request.getfixturevalue("azurite")
-    roots = {}
+    containers = {layer: unique(f"lake-{layer}-") for layer in Layer}
     with BlobServiceClient.from_connection_string(azurite.connection_string) as blobs:
-        for layer in Layer:
-            name = unique(f"lake-{layer}-")
+        for name in containers.values():
             blobs.create_container(name)
-            roots[layer] = f"az://{name}"
-    return LakeStorage(roots, access(Connection("LakeStorage", azurite.connection_string)))
+    return LakeStorage.in_containers(containers, Connection("LakeStorage", azurite.connection_string))
 
 
 @pytest.fixture(name="lake", params=[in_folder, on_azurite], ids=lambda make: make.__name__)
@@ -168,10 +167,10 @@ class Dying(DeltaTables):
         super().__init__(lake.storage, remembered=REMEMBERED)
         self.left, self.after = commits, after
 
-    def commit_file(self, table: Table, file: str, rows: pl.LazyFrame) -> bool:
+    def commit_file(self, table: Table, file: str, parts: Sequence[Part]) -> bool:
         if self.left == 0 and not self.after:
             raise LakeUnavailable("dies before the commit")
-        done = super().commit_file(table, file, rows)
+        done = super().commit_file(table, file, parts)
         if self.left == 0:
             raise LakeUnavailable("dies after the commit")
         self.left -= 1
@@ -231,7 +230,7 @@ def test_rows_that_do_not_fit_in_memory_are_committed_as_one(disk: Lake):
     refiner(frugal, many, HERE).refine(at(NOON))
     pings = disk.tables().scan(PINGS).collect()
     assert pings["sequence_number"].sort().to_list() == list(range(500))
-    assert disk.delta(PINGS).version() == 1
+    assert (disk.delta(PINGS).version(), len(disk.delta(PINGS).file_uris())) == (1, 10)
 
 
 # Bronze
@@ -515,10 +514,8 @@ def test_a_column_of_a_type_that_a_lake_table_may_not_hold_is_refused(disk: Lake
 def test_storage_that_does_not_answer_is_a_transient_fault(azurite: AzuriteServer):
     (port,) = free_ports(1)
     connection = azurite.connection_string.replace(f":{azurite.blob_port}/", f":{port}/")
-    away = DeltaTables(
-        LakeStorage(dict.fromkeys(Layer, "az://nowhere"), access(Connection("LakeStorage", connection))),
-        remembered=REMEMBERED,
-    )
+    storage = LakeStorage.in_containers(dict.fromkeys(Layer, "nowhere"), Connection("LakeStorage", connection))
+    away = DeltaTables(storage, remembered=REMEMBERED)
     gold = GoldBuilder(away)
     for use in (lambda: away.has_file(PINGS, "f"), gold.build, away.summaries, lambda: away.scan(PINGS)):
         with pytest.raises(LakeUnavailable, match="Connection refused"):
@@ -526,9 +523,8 @@ def test_storage_that_does_not_answer_is_a_transient_fault(azurite: AzuriteServe
 
 
 def test_a_container_that_is_missing_is_a_transient_fault_that_names_it(azurite: AzuriteServer):
-    storage = LakeStorage(
-        dict.fromkeys(Layer, "az://missing"), access(Connection("LakeStorage", azurite.connection_string))
-    )
+    connection = Connection("LakeStorage", azurite.connection_string)
+    storage = LakeStorage.in_containers(dict.fromkeys(Layer, "missing"), connection)
     with pytest.raises(LakeUnavailable, match="ContainerNotFound"):
         DeltaTables(storage, remembered=REMEMBERED).has_file(PINGS, "f")
 

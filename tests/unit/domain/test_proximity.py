@@ -11,7 +11,8 @@ from geographiclib.geodesic import Geodesic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.domain.proximity import LEAST_CELL_DEG, GeofenceIndex, Pairs, geodesic_m
+from shared.domain.geodesic import LEAST_RADIUS_OF_CURVATURE_M
+from shared.domain.proximity import LEAST_CELL_DEG, PADDING_M, GeofenceIndex, Pairs, geodesic_m
 
 RADIUS_M = 100.0
 
@@ -148,6 +149,37 @@ def test_stores_on_both_sides_of_the_antimeridian_are_near():
 def test_a_store_at_the_pole_is_near_at_every_longitude():
     pings = [(89.9999, longitude) for longitude in range(-180, 181, 15)]  # 11 m from the pole
     assert world([(90.0, 0.0, 20.0)], pings).match().inside.all()
+
+
+def from_pole(pole: float, length_m: float) -> float:
+    """The latitude `length_m` metres away from a pole."""
+    return moved(pole, 0.0, 180.0 if pole > 0 else 0.0, length_m)[0]
+
+
+@pytest.mark.parametrize("pole", [90.0, -90.0])
+def test_geofences_that_nearly_reach_a_pole_are_found_where_they_are_widest(pole):
+    """Seen from the pole it covers up to half of all longitudes, and most of them nearer than its centre."""
+    stores, pings = [], []
+    for longitude, away_m in ((-170.0, 10.5), (0.0, 30.0), (60.0, 200.0), (179.0, 3_000.0)):
+        for share in (0.9, 0.99, 0.9999, 0.9999999):
+            stores.append((from_pole(pole, away_m), longitude, away_m * share))
+            touch = from_pole(pole, away_m * np.sqrt(1 - share**2))
+            aside = 0.999 * np.degrees(np.arcsin(share))
+            pings += [(touch, (longitude + turn + 180) % 360 - 180) for turn in (-aside, aside)]
+    some_world = world(stores, pings)
+    assert_is_brute_force(some_world.match(), some_world.brute_force())
+
+
+def test_a_geofence_whose_disc_ends_exactly_at_the_pole_is_found_on_both_sides_of_it():
+    latitudes = 89.9 + np.arange(1_000) * 1e-5
+    to_pole = np.radians(90 - latitudes)
+    radii_m = to_pole * LEAST_RADIUS_OF_CURVATURE_M - PADDING_M
+    exact = np.flatnonzero((radii_m + PADDING_M) / LEAST_RADIUS_OF_CURVATURE_M == to_pole)
+    assert len(exact) > 0
+    for row in exact[:3]:
+        pings = [(89.9999, turn) for turn in range(-88, 89, 8)]
+        some_world = world([(latitudes[row], 0.0, radii_m[row])], pings)
+        assert_is_brute_force(some_world.match(), some_world.brute_force())
 
 
 def test_a_ping_within_the_margin_is_near_and_not_inside():

@@ -1,0 +1,185 @@
+"""A capture file of a million pings to silver, on one thread, against how it is usually read: fastavro, json.loads and
+a DataFrame of the bodies, which then holds no device key, no store and no Delta table yet.
+
+Each candidate runs in a process of its own, in turns, and says its CPU time and how much its memory grew.
+"""
+
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import fastavro
+import numpy as np
+import polars as pl
+
+from infra.local.eventhubs.avro_container import CaptureFileWriter
+from shared.adapters.capture_files import read_frames
+from shared.adapters.delta_tables import DeltaTables
+from shared.adapters.lake_storage import LakeStorage
+from shared.domain.pings import decode_pings
+from shared.domain.reference import ReferenceData
+from tests.fakes_lake import REMEMBERED, FakeReferences, at, reference, refiner, us_culture
+
+PINGS, STORES, DEVICES, ROUNDS = 1_000_000, 23_000, 50_000, 3
+START = datetime(2026, 11, 20, 11, tzinfo=UTC)
+PIECE_BYTES = 4 * 1024 * 1024
+
+
+def write_capture_file(file: Path) -> None:
+    """Bodies of 130 bytes, of devices as random as it gets, as the local Capture writes them: one block."""
+    random = np.random.default_rng(3)
+    devices = [str(uuid.UUID(bytes=random.bytes(16))) for _ in range(DEVICES)]
+    chosen = random.integers(0, DEVICES, PINGS).tolist()
+    latitude, longitude = random.uniform(51.3, 51.7, PINGS).tolist(), random.uniform(-0.4, 0.2, PINGS).tolist()
+
+    def records() -> Iterator[object]:
+        for row in range(PINGS):
+            enqueued_at = START + timedelta(milliseconds=row * 0.9)
+            device_id, tracked_at = devices[chosen[row]], f"{enqueued_at:%Y-%m-%dT%H:%M:%S}Z"
+            body = (
+                f'{{"device_id":"{device_id}","latitude":{latitude[row]:.6f},'
+                f'"longitude":{longitude[row]:.6f},"tracked_at":"{tracked_at}"}}'
+            )
+            yield {
+                "SequenceNumber": row,
+                "Offset": str(row * 264),
+                "EnqueuedTimeUtc": us_culture(enqueued_at),
+                "SystemProperties": {
+                    "x-opt-partition-key": device_id,
+                    "x-opt-enqueued-time": round(enqueued_at.timestamp() * 1000),
+                },
+                "Properties": {},
+                "Body": body.encode(),
+            }
+
+    with CaptureFileWriter(b"sixteen bytes ok") as writer:
+        writer.add(records())  # type: ignore[arg-type]
+        content, _ = writer.finish()
+        with file.open("wb") as out:
+            while piece := content.read(PIECE_BYTES):
+                out.write(piece)
+
+
+def pieces(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while piece := stream.read(PIECE_BYTES):
+            yield piece
+
+
+def stores() -> ReferenceData:
+    """As many as central London has, in its area, each of 100 m."""
+    random = np.random.default_rng(1)
+    positions = zip(random.uniform(51.3, 51.7, STORES), random.uniform(-0.4, 0.2, STORES), strict=True)
+    data = reference(
+        "v1", [{"store_id": str(row), "latitude": lat, "longitude": lon} for row, (lat, lon) in enumerate(positions)]
+    )
+    _ = data.index, data.selection  # a worker has them before its first file
+    return data
+
+
+# The candidates: each prepares, and returns what is measured.
+
+
+def naive(file: Path) -> Callable[[], int]:
+    def run() -> int:
+        with file.open("rb") as stream:
+            return pl.DataFrame([json.loads(record["Body"]) for record in fastavro.reader(stream)]).height
+
+    return run
+
+
+def read(file: Path) -> Callable[[], int]:
+    return lambda: sum(frame.height for frame in read_frames(file.name, pieces(file)))
+
+
+def read_and_decode(file: Path) -> Callable[[], int]:
+    def run() -> int:
+        count = 0
+        for frame in read_frames(file.name, pieces(file)):
+            count += len(decode_pings(frame["body"].to_list(), frame["enqueued_at"].to_physical().to_numpy()))
+        return count
+
+    return run
+
+
+class OneFile:
+    """The port `CaptureFiles` for a file on the disk."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def frames(self, path: str) -> Iterator[pl.DataFrame]:
+        yield from read_frames(path, pieces(self.file))
+
+
+def capture_to_silver(file: Path) -> Callable[[], int]:
+    references = FakeReferences.always(stores())
+
+    def run() -> int:
+        with tempfile.TemporaryDirectory(prefix="footfall-bench-") as folder:
+            tables = DeltaTables(LakeStorage.in_folder(Path(folder)), remembered=REMEMBERED)
+            worker = refiner(tables, OneFile(file), references, now=START + timedelta(hours=1))
+            return worker.refine(at(START)).rows["silver.pings"]
+
+    return run
+
+
+CANDIDATES = {
+    "fastavro, json.loads, DataFrame of the bodies": naive,
+    "  read_frames alone": read,
+    "  read_frames and decode_pings": read_and_decode,
+    "capture_to_silver: pings and gps_enriched": capture_to_silver,
+}
+
+
+def measure(name: str, file: Path) -> tuple[float, float]:
+    """CPU seconds, and MiB by which the memory grew at most."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    run = CANDIDATES[name](file)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = resident_mib("VmRSS")
+    start = time.process_time()
+    assert run() == PINGS
+    return time.process_time() - start, resident_mib("VmHWM") - before
+
+
+def resident_mib(key: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
+
+
+def main() -> None:
+    os.environ["POLARS_MAX_THREADS"] = "1"
+    seconds: dict[str, list[float]] = {name: [] for name in CANDIDATES}
+    grown: dict[str, float] = dict.fromkeys(CANDIDATES, 0.0)
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="footfall-bench-") as folder:
+        file = Path(folder) / "capture.avro"
+        write_capture_file(file)
+        sys.stdout.write(f"{PINGS:,} pings, {file.stat().st_size / 1e6:.0f} MB, {STORES:,} stores, one thread\n")
+        for _ in range(ROUNDS):
+            for name in CANDIDATES:
+                with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+                    taken, memory = pool.submit(measure, name, file).result()
+                seconds[name].append(taken)
+                grown[name] = max(grown[name], memory)
+    baseline = statistics.median(seconds[next(iter(CANDIDATES))])
+    for name, taken_s in seconds.items():
+        median = statistics.median(taken_s)
+        sys.stdout.write(
+            f"  {name:<46} {median / PINGS * 1e6:6.2f} us each  {PINGS / median:10,.0f} a second"
+            f"  {baseline / median:5.1f} x  +{grown[name]:.0f} MiB\n"
+        )
+
+
+if __name__ == "__main__":
+    main()

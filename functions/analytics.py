@@ -4,7 +4,7 @@ import logging
 
 import azure.functions as func
 
-from shared import bootstrap
+from shared import bootstrap, telemetry
 
 bp = func.Blueprint()
 log = logging.getLogger(__name__)
@@ -15,4 +15,4 @@ log = logging.getLogger(__name__)
 def build_gold(timer: func.TimerRequest) -> None:
     """Recompute what changed in gold since the last build."""
     report = bootstrap.gold_builder().build()
-    log.info("built gold %s", report)
+    log.info(telemetry.line("built", report.fields()))

@@ -5,7 +5,7 @@ import logging
 import azure.functions as func
 import azurefunctions.extensions.bindings.blob as blob
 
-from shared import bootstrap
+from shared import bootstrap, telemetry
 
 bp = func.Blueprint()
 log = logging.getLogger(__name__)
@@ -21,4 +21,4 @@ log = logging.getLogger(__name__)
 def refine_capture(capture: blob.BlobClient) -> None:
     """Turn one capture file into rows of its silver tables, once, however often it is delivered."""
     report = bootstrap.refiner().refine(capture.blob_name)
-    log.info("refined %s", report)
+    log.info(telemetry.line("refined", report.fields()))

@@ -1,12 +1,13 @@
 """Event Hub trigger: pings in, offers and decisions out."""
 
 import logging
+from dataclasses import asdict
 from typing import List  # noqa: UP035 - the Functions runtime refuses list[EventHubEvent], and then loads no function
 
 import azure.functions as func
 
 from functions.hub_events import hub_batch
-from shared import bootstrap
+from shared import bootstrap, telemetry
 
 bp = func.Blueprint()
 log = logging.getLogger(__name__)
@@ -39,4 +40,4 @@ def evaluate_proximity(
     # A list of str is published as so many events, each verbatim (design.md section 8).
     offers.set(evaluation.offers)  # type: ignore[arg-type]
     decisions.set(evaluation.decisions)  # type: ignore[arg-type]
-    log.info("evaluated %s", evaluation.report)
+    log.info(telemetry.line("evaluated", asdict(evaluation.report)))

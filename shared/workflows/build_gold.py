@@ -79,10 +79,6 @@ class BuiltTable:
     periods: Periods | None
     versions: dict[str, int]
 
-    def __str__(self) -> str:
-        what = "everything" if self.periods is None else f"{len(self.periods.spans)} span(s)"
-        return f"{self.table}: {self.rows} rows of {what}"
-
 
 @dataclass(frozen=True, slots=True)
 class GoldReport:
@@ -90,8 +86,9 @@ class GoldReport:
 
     built: tuple[BuiltTable, ...] = ()
 
-    def __str__(self) -> str:
-        return "; ".join(map(str, self.built)) or "nothing changed"
+    def fields(self) -> dict[str, object]:
+        """The report for the canonical log line: how many tables changed, and the rows written to each."""
+        return {"tables": len(self.built), **{table.table: table.rows for table in self.built}}
 
 
 @dataclass(frozen=True, slots=True)

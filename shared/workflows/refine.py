@@ -168,9 +168,9 @@ class RefineReport:
     events: int
     rows: dict[str, int]
 
-    def __str__(self) -> str:
-        rows = " ".join(f"{table}={count}" for table, count in self.rows.items())
-        return " ".join(filter(None, (self.file, self.status, f"events={self.events}", rows)))
+    def fields(self) -> dict[str, object]:
+        """The report for the canonical log line."""
+        return {"file": self.file, "status": self.status, "events": self.events, **self.rows}
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,6 +177,9 @@ def test_without_reference_data_the_file_waits():
     assert lake.committed == []
 
 
-def test_the_report_is_one_line():
-    line = str(refiner(FakeLake(), captures(), HERE).refine(PATH))
-    assert line == f"{PATH} refined events=6 quarantine.bodies=2 silver.gps_enriched=3 silver.pings=4"
+def test_the_report_has_every_figure_as_a_field():
+    fields = refiner(FakeLake(), captures(), HERE).refine(PATH).fields()
+    assert fields == {
+        "file": PATH, "status": "refined", "events": 6,
+        "quarantine.bodies": 2, "silver.gps_enriched": 3, "silver.pings": 4,
+    }  # fmt: skip

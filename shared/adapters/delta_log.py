@@ -4,12 +4,13 @@ Read from the commits' JSON (Delta protocol, "Delta Log Entries"), since delta-r
 what became of them in between.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 import msgspec
 import polars as pl
+
+from shared.adapters.lake_storage import Access
 
 MOST_COMMITS = 5_000
 """Behind by more than that, reading the whole table is no dearer than reading its log."""
@@ -43,7 +44,7 @@ class _Action(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Action).decode
 
 
-def read_changes(location: str, since: int, until: int, options: Mapping[str, str]) -> Changes | None:
+def read_changes(location: str, since: int, until: int, access: Access) -> Changes | None:
     """The changes of the versions after *since*, up to *until*; None when the log no longer holds all of them.
 
     Raises OSError when the storage does not answer.
@@ -53,7 +54,7 @@ def read_changes(location: str, since: int, until: int, options: Mapping[str, st
     added: list[str] = []
     removed: set[str | None] = set()
     for version in range(since + 1, until + 1):
-        actions = _read_commit(f"{location}/_delta_log/{version:020d}.json", options)
+        actions = _read_commit(f"{location}/_delta_log/{version:020d}.json", access)
         if actions is None:
             return None
         for action in actions:
@@ -64,9 +65,9 @@ def read_changes(location: str, since: int, until: int, options: Mapping[str, st
     return Changes(tuple(added), frozenset(removed))
 
 
-def _read_commit(location: str, options: Mapping[str, str]) -> list[_Action] | None:
+def _read_commit(location: str, access: Access) -> list[_Action] | None:
     try:
-        lines = pl.read_lines(location, storage_options=dict(options) or None, credential_provider=None)
+        lines = pl.read_lines(location, storage_options=access.for_polars(), credential_provider=None)
     except FileNotFoundError:
         return None
     return [_decode(line.encode()) for line in lines.to_series().to_list() if line]

@@ -29,7 +29,7 @@ from deltalake.schema import PrimitiveType
 from deltalake.transaction import AddAction, RemoveAction
 
 from shared.adapters.delta_log import read_changes
-from shared.adapters.lake_storage import DELTA_RETRIES, Access, LakeStorage
+from shared.adapters.lake_storage import Access, LakeStorage
 from shared.adapters.parquet_parts import MOST_BYTES_IN_MEMORY, Part, PartWriter
 from shared.errors import LakeConflict, LakeUnavailable
 from shared.medallion.gold import GoldTable
@@ -226,7 +226,7 @@ class DeltaTables:
         access = self._storage.access()
         with _errors_of(table):
             try:
-                return _Handle(DeltaTable(self._storage.location(table), storage_options=_options(access)), access)
+                return _Handle(DeltaTable(self._storage.location(table), storage_options=access.for_delta()), access)
             except TableNotFoundError:
                 return None
 
@@ -240,7 +240,7 @@ class DeltaTables:
                 name=str(table),
                 partition_by=[table.partition_by] if table.partition_by else None,
                 configuration=self._properties(table),
-                storage_options=_options(access),
+                storage_options=access.for_delta(),
             )
         except DeltaError as error:
             handle = self._open_existing(table)  # another worker may have created it in between
@@ -295,7 +295,7 @@ class TableSnapshot:
         Of added files the instants are read, not their range: one late ping must not make a week be computed again.
         """
         access = self.handle.access
-        changes = read_changes(self.location, since, self.version, access.options)
+        changes = read_changes(self.location, since, self.version, access)
         if changes is None or None in changes.removed:
             return None
         try:
@@ -356,7 +356,7 @@ def _scan(table: Table, files: Sequence[str], access: Access) -> pl.LazyFrame:
         hive_partitioning=bool(in_path),
         missing_columns="insert",
         extra_columns="ignore",
-        storage_options=dict(access.options) or None,
+        storage_options=access.for_polars(),
         credential_provider=None,
     ).select(table.schema.names())
 
@@ -420,10 +420,6 @@ def _foreign_features(table: Table, delta: DeltaTable) -> Iterator[str]:
             yield f"{table}.{field.name} is {field.type}, not {_delta_type(table, field.name)}"
 
 
-def _options(access: Access) -> dict[str, str]:
-    return {**access.options, **DELTA_RETRIES} if access.options else {}
-
-
 @contextmanager
 def _errors_of(table: Table) -> Iterator[None]:
     """Storage that does not answer becomes LakeUnavailable; anything else of delta-rs is a fault of ours, and rises."""
@@ -431,6 +427,11 @@ def _errors_of(table: Table) -> Iterator[None]:
         yield
     except OSError as error:
         raise LakeUnavailable(f"{table}: {_words(error)}") from error
+    except DeltaError as error:
+        # What delta-rs hits while it runs a plan has no type of its own.
+        if type(error) is DeltaError and "object store" in str(error):
+            raise LakeUnavailable(f"{table}: {_words(error)}") from error
+        raise
 
 
 def _words(error: Exception) -> str:

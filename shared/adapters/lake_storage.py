@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from azure.core.credentials import TokenCredential
@@ -14,7 +15,7 @@ from azure.core.utils import parse_connection_string
 from azure.storage.blob import BlobServiceClient
 
 from shared.adapters.azure_clients import blob_service, identity
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, LakeUnavailable
 from shared.medallion.tables import Layer, Table
 from shared.settings import Connection, Settings
 
@@ -25,6 +26,7 @@ EMULATOR = "http://127.0.0.1:10000/devstoreaccount1"
 
 # Storage that does not answer is the business of the trigger's retry policy; object_store alone tries for 3 minutes.
 DELTA_RETRIES = {"max_retries": "3", "retry_timeout": "20s", "timeout": "30s", "connect_timeout": "5s"}
+POLARS_RETRIES = {"max_retries": 2, "retry_timeout_ms": 20_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,14 @@ class Access:
 
     options: Mapping[str, str] = field(repr=False)
     valid_until: float = float("inf")
+
+    def for_delta(self) -> dict[str, str]:
+        """As delta-rs takes them; nothing for a folder."""
+        return {**self.options, **DELTA_RETRIES} if self.options else {}
+
+    def for_polars(self) -> dict[str, Any] | None:
+        """As Polars takes them; nothing for a folder."""
+        return {**self.options, **POLARS_RETRIES} if self.options else None
 
     def is_valid_for(self, seconds: float) -> bool:
         """Whether the options still open the storage that long from now."""
@@ -99,17 +109,16 @@ def access(connection: Connection) -> Callable[[], Access]:
     Raises ConfigurationError when the connection is not set or its connection string is no valid one.
     """
     if connection.connection_string:
-        fixed = Access(_with_key(connection))
-        return lambda: fixed
+        return _with_key(connection)
     if connection.endpoint:
         credential = identity(connection)
-        return lambda: _with_token(connection.endpoint, credential)
+        return lambda: with_token(connection.endpoint, credential)
     raise ConfigurationError(
         f"{connection.name} is not set: give a connection string, or {connection.name}__blobServiceUri"
     )
 
 
-def _with_key(connection: Connection) -> dict[str, str]:
+def _with_key(connection: Connection) -> Callable[[], Access]:
     try:
         parts = parse_connection_string(connection.connection_string)
     except ValueError as error:
@@ -124,34 +133,49 @@ def _with_key(connection: Connection) -> dict[str, str]:
             f"{connection.name}__blobServiceUri instead"
         )
     suffix = parts.get("endpointsuffix", "core.windows.net")
-    return {
-        "azure_storage_account_name": parts["accountname"],
-        "azure_storage_account_key": parts["accountkey"],
-        "azure_storage_endpoint": endpoint or f"https://{parts['accountname']}.blob.{suffix}",
-    }
+    fixed = Access(
+        {
+            "azure_storage_account_name": parts["accountname"],
+            "azure_storage_account_key": parts["accountkey"],
+            "azure_storage_endpoint": endpoint or f"https://{parts['accountname']}.blob.{suffix}",
+        }
+    )
+    return lambda: fixed
 
 
-def _emulator(endpoint: str, parts: Mapping[str, str]) -> dict[str, str]:
+def _emulator(endpoint: str, parts: Mapping[str, str]) -> Callable[[], Access]:
     """Azurite ignores ListBlobs' startFrom, which object_store knows in its emulator mode only; that mode takes the
-    port from the environment and nowhere else, so one process works with one Azurite at a time.
+    port from the environment and nowhere else, so a process works with one Azurite at a time.
     """
     url = urlsplit(endpoint)
-    os.environ["AZURITE_BLOB_STORAGE_URL"] = f"{url.scheme}://{url.netloc}"
     keys = {"accountname": "azure_storage_account_name", "accountkey": "azure_storage_account_key"}
-    return {
-        "azure_storage_use_emulator": "true",
-        # Not read in this mode, but Polars keeps its connections by the options: another port is another Azurite.
-        "azure_storage_endpoint": endpoint,
-        **{option: parts[key] for key, option in keys.items() if key in parts},
-    }
+    fixed = Access(
+        {
+            "azure_storage_use_emulator": "true",
+            # Not read in this mode, but Polars keeps its connections by the options: another port is another Azurite.
+            "azure_storage_endpoint": endpoint,
+            **{option: parts[key] for key, option in keys.items() if key in parts},
+        }
+    )
+
+    def open_emulator() -> Access:
+        os.environ["AZURITE_BLOB_STORAGE_URL"] = f"{url.scheme}://{url.netloc}"
+        return fixed
+
+    return open_emulator
 
 
-def _with_token(endpoint: str, credential: TokenCredential) -> Access:
-    """azure-identity finds the identity everywhere (Functions, developer's login); object_store knows fewer places."""
-    url = urlsplit(endpoint)
-    token = credential.get_token(STORAGE_SCOPE)
+def with_token(endpoint: str, credential: TokenCredential) -> Access:
+    """azure-identity finds the identity everywhere (Functions, developer's login); object_store knows fewer places.
+
+    Raises LakeUnavailable when it gets no token.
+    """
+    try:
+        token = credential.get_token(STORAGE_SCOPE)
+    except AzureError as error:
+        raise LakeUnavailable(f"the app's identity got no token for {endpoint}: {error}") from error
     options = {
-        "azure_storage_account_name": (url.hostname or "").partition(".")[0],
+        "azure_storage_account_name": (urlsplit(endpoint).hostname or "").partition(".")[0],
         "azure_storage_endpoint": endpoint.rstrip("/"),
         "azure_storage_token": token.token,
     }

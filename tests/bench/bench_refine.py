@@ -1,5 +1,5 @@
-"""A capture file of a million pings to silver, on one thread, against how it is usually read: fastavro, json.loads and
-a DataFrame of the bodies, which then holds no device key, no store and no Delta table yet.
+"""A capture file of a million pings to silver, on one thread, against how such a file is usually read: fastavro,
+json.loads and a DataFrame of the bodies, which then has no device key, no store and no Delta table yet.
 
 Each candidate runs in a process of its own, in turns, and says its CPU time and how much its memory grew.
 """

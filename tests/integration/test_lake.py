@@ -394,6 +394,15 @@ def test_only_the_hours_of_added_rows_changed_though_their_range_is_wide(lake: L
     assert changed_since(tables, 2) == Periods()
 
 
+def test_the_log_gets_a_checkpoint_now_and_then(disk: Lake):
+    tables = disk.tables()
+    for number in range(101):
+        with tables.append_file(GPS_ENRICHED, f"file {number}") as rows:
+            assert rows.commit()
+    assert Path(disk.storage.location(GPS_ENRICHED), "_delta_log", "_last_checkpoint").exists()
+    assert disk.tables().has_file(GPS_ENRICHED, "file 3")
+
+
 def test_compaction_changes_nothing(lake: Lake):
     tables = lake.tables()
     for hour in range(-3, 0):
@@ -520,6 +529,52 @@ def test_storage_that_does_not_answer_is_a_transient_fault(azurite: AzuriteServe
     for use in (lambda: away.has_file(PINGS, "f"), gold.build, away.summaries, lambda: away.scan(PINGS)):
         with pytest.raises(LakeUnavailable, match="Connection refused"):
             use()
+
+
+@pytest.fixture(name="server")
+def _server(tmp_path: Path) -> Iterator[AzuriteServer]:
+    """An Azurite that the test may kill."""
+    server = AzuriteServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_storage_that_goes_away_in_the_middle_is_a_transient_fault_and_all_goes_on_when_it_is_back(
+    server: AzuriteServer,
+):
+    containers = {layer: f"lake-{layer}" for layer in Layer}
+    with BlobServiceClient.from_connection_string(server.connection_string) as blobs:
+        for name in containers.values():
+            blobs.create_container(name)
+    connection = Connection("LakeStorage", server.connection_string)
+    tables = Lake(LakeStorage.in_containers(containers, connection)).tables()
+
+    def commit() -> None:
+        with tables.append_file(GPS_ENRICHED, "file") as rows:
+            rows.add(enriched([-4]))
+            server.kill()
+            rows.commit()
+
+    def replace() -> None:
+        with tables.gold(STORE_HOURLY) as writer:
+            server.kill()
+            writer.replace(STORE_HOURLY.table.empty(), None, {})
+
+    def look_at_changes() -> None:
+        with tables.snapshot(GPS_ENRICHED) as snapshot:
+            server.kill()
+            snapshot.changed("tracked_at", Grain.HOUR, 0)
+
+    append(tables, [-1, -2])
+    GoldBuilder(tables, (STORE_HOURLY,)).build()
+    for work in (commit, replace, look_at_changes):
+        with pytest.raises(LakeUnavailable):
+            work()
+        server.start()
+    append(tables, [-3])
+    GoldBuilder(tables, (STORE_HOURLY,)).build()
+    assert tables.scan(STORE_HOURLY.table).select(pl.col("pings").sum()).collect().item() == 3
 
 
 def test_a_container_that_is_missing_is_a_transient_fault_that_names_it(azurite: AzuriteServer):

@@ -6,6 +6,7 @@ checkpoints that get lost, a partition that moves away while the old worker stil
 What is published must be exactly what one undisturbed run over the events says, repeats allowed, in order per device.
 """
 
+import logging
 import random
 from dataclasses import dataclass, field
 
@@ -212,6 +213,12 @@ def check(seed: int) -> None:
             assert first == wanted, f"seed {seed}, {device_id}: not in order"
 
 
+@pytest.fixture(autouse=True, name="_quiet")
+def _no_log_records(caplog):
+    """A kept record of an exception keeps its frames, and with them the whole history."""
+    caplog.set_level(logging.CRITICAL, logger="shared.workflows")
+
+
 def test_what_is_published_is_what_one_undisturbed_run_says():
     for seed in range(HISTORIES):
         check(seed)
@@ -219,5 +226,5 @@ def test_what_is_published_is_what_one_undisturbed_run_says():
 
 @pytest.mark.slow
 def test_what_is_published_is_what_one_undisturbed_run_says_in_many_histories():
-    for seed in range(HISTORIES, 1_500):
+    for seed in range(HISTORIES, 1_000):
         check(seed)

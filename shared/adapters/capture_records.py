@@ -395,9 +395,8 @@ def _times(data: Bytes, start: Longs, length: Longs) -> Longs:
 
 
 def _bodies(piece: bytes, start: Longs, length: Longs) -> list[bytes | None]:
-    bodies: list[bytes | None] = [
-        piece[first:end] for first, end in zip(start.tolist(), (start + length).tolist(), strict=True)
-    ]
+    ends = start + np.maximum(length, 0)  # up to -1 would be nearly the whole piece, copied for each null body
+    bodies: list[bytes | None] = [piece[first:end] for first, end in zip(start.tolist(), ends.tolist(), strict=True)]
     for row in np.flatnonzero(length < 0).tolist():
         bodies[row] = None
     return bodies

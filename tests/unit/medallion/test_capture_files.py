@@ -2,6 +2,7 @@
 
 import io
 import random
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -84,6 +85,15 @@ def test_any_file_in_pieces_of_any_size_reads_as_fastavro_reads_it(events, schem
 
 def test_a_body_of_null_is_null():
     assert read(capture_file([record(0, None), record(1, b"")]))["body"].to_list() == [None, b""]
+
+
+def test_many_bodies_of_null_take_little_memory():
+    data = capture_file([record(number, None if number % 2 else b"x" * 400) for number in range(3000)])
+    tracemalloc.start()
+    read(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 * len(data)
 
 
 def test_an_empty_window_has_no_event():

@@ -512,6 +512,7 @@ def test_a_table_of_fewer_columns_gets_the_new_ones_and_its_old_rows_stay(disk: 
         ("old", None),
         ("old", None),
     ]
+    assert [field.name for field in disk.delta(newer).schema().fields] == ["event_date", "a", "b"]
 
 
 def test_a_column_of_a_type_that_a_lake_table_may_not_hold_is_refused(disk: Lake):

@@ -123,7 +123,13 @@ def reference(version: str = "v1", stores: Sequence[Mapping[str, Any]] = (), *pr
     ]
     column = {key: tuple(row[key] for row in rows) for key in ("store_id", "merchant", "service_type", "location")}
     number = {key: np.array([float(row[key]) for row in rows]) for key in ("latitude", "longitude", "radius_m")}
-    table = StoreTable(name=column["store_id"], loitering_delay_s=np.full(len(rows), 180.0), **column, **number)
+    table = StoreTable(
+        name=column["store_id"],
+        loitering_delay_s=np.full(len(rows), 180.0),
+        time_zone=("",) * len(rows),
+        **column,
+        **number,
+    )
     return ReferenceData(version, table, promotions, ContactPolicy(), PresenceParameters())
 
 

@@ -254,8 +254,12 @@ def _campaigns(document: PromotionsFile) -> Campaigns:
             )
             for entry in document.promotions
         ),
-        contact_policy=ContactPolicy(document.contact_policy.cooldown_s, document.contact_policy.max_ping_age_s),
-        presence=PresenceParameters(document.presence.exit_margin_m, document.presence.max_accuracy_m),
+        contact_policy=ContactPolicy(
+            cooldown_s=document.contact_policy.cooldown_s, max_ping_age_s=document.contact_policy.max_ping_age_s
+        ),
+        presence=PresenceParameters(
+            exit_margin_m=document.presence.exit_margin_m, max_accuracy_m=document.presence.max_accuracy_m
+        ),
     )
 
 

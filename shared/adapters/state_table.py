@@ -16,7 +16,7 @@ from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoun
 from azure.data.tables import EdmType, EntityProperty, TableClient, TableServiceClient, UpdateMode
 
 from shared.adapters.azure_clients import is_transient
-from shared.domain.deciding import DeviceState
+from shared.domain.device_state import DeviceState
 from shared.errors import StateUnavailable
 from shared.workflows.partition_state import (
     DeviceRow,
@@ -154,6 +154,7 @@ def _position_properties(position: Position) -> dict[str, Any]:
         "enqueued_at_us": _int64(position.enqueued_at_us),
         "partition_count": position.partition_count,
         "skipped": _int64(position.skipped),
+        **_chunks("spent", msgspec.msgpack.encode(position.spent)),
     }
 
 
@@ -192,12 +193,14 @@ def _snapshot(generation: int, entities: Iterable[Mapping[str, Any]]) -> Snapsho
 
 
 def _position(entity: Mapping[str, Any], generation: int) -> Position:
+    spent = _joined("spent", entity)
     return Position(
         partition_count=int(entity["partition_count"]),
         sequence_number=_number(entity["sequence_number"]),
         enqueued_at_us=_number(entity["enqueued_at_us"]),
         skipped=_number(entity["skipped"]),
         generation=generation,
+        spent=msgspec.msgpack.decode(spent, type=dict[str, int]) if spent else {},
     )
 
 

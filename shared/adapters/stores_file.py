@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
+import tzfpy
 from numpy.typing import NDArray
 
 from shared.domain.stores import StoreTable
@@ -129,7 +130,15 @@ def _check(rows: _Rows) -> StoreTable | None:
         longitude=longitude,
         radius_m=radius,
         loitering_delay_s=np.full(len(rows.lines), DEFAULT_LOITERING_DELAY_S) if loitering is None else loitering,
+        time_zone=_zones(rows, latitude, longitude),
     )
+
+
+def _zones(rows: _Rows, latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -> tuple[str, ...]:
+    """The zone that the file gives, else the one at the position."""
+    given = rows.columns.get("time_zone") or [""] * len(rows.lines)
+    places = zip(given, longitude.tolist(), latitude.tolist(), strict=True)
+    return _shared([name or tzfpy.get_tz(east, north) for name, east, north in places])
 
 
 def _check_ids(rows: _Rows) -> None:

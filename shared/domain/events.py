@@ -55,6 +55,7 @@ class DecisionData(
     msgspec.Struct,
     frozen=True,
     gc=False,
+    kw_only=True,
     rename={"ping_partition_id": "partition_id", "ping_sequence_number": "sequence_number"},
 ):
     """`data` of a decision: what was decided about one promotion (or none) at one transition, and why."""
@@ -70,6 +71,8 @@ class DecisionData(
     latitude: float | None
     longitude: float | None
     tracked_at: Instant
+    entered_at: Instant | None = None
+    left_at: Instant | None = None
     ping_partition_id: str
     ping_sequence_number: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     reference_version: str

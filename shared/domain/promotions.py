@@ -1,4 +1,7 @@
-"""Promotions: what a store offers to whom, and how often one device may be contacted."""
+"""Promotions: what a store offers to whom and when, and how often one device may be contacted.
+
+Instants are microseconds since 1970 UTC. Hours are local to the store: wall-clock time in its IANA zone.
+"""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -6,6 +9,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.domain.local_time import WeeklyHours, Window
 from shared.domain.stores import StoreTable
 
 
@@ -39,8 +43,24 @@ class StoreSelector:
 
 
 @dataclass(frozen=True, slots=True)
+class ContactPolicy:
+    """How often a device may be contacted, and when. None means: no such limit."""
+
+    cooldown_s: int = 4 * 3600
+    """Least time between two offers to the same device at the same store."""
+    daily_cap: int | None = 5
+    """Most offers to one device on one day, of the calendar of the store's zone."""
+    min_gap_s: int = 300
+    """Least time between two offers to the same device, wherever."""
+    quiet_hours: Window | None = None
+    """Hours of the day without offers, in the store's zone."""
+    max_ping_age_s: int = 120
+    """A ping older than this when it was enqueued leads to no offer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Promotion:
-    """A campaign; an offer is what one device gets from it. Instants are microseconds since 1970 UTC, end exclusive."""
+    """A campaign; an offer is what one device gets from it. The end is exclusive."""
 
     promotion_id: str
     discount_percent: float
@@ -48,6 +68,18 @@ class Promotion:
     stores: StoreSelector = field(default_factory=StoreSelector)
     starts_at_us: int | None = None
     ends_at_us: int | None = None
+    hours: WeeklyHours | None = None
+    """When in the week it runs, in the store's zone; None: always."""
+    trigger: Transition = Transition.ENTER
+    """ENTER, or DWELL for those who stay."""
+    priority: int = 0
+    """Of all promotions that one ping could lead to, the highest priority wins."""
+    holdout_percent: float = 0.0
+    """So many of those who would have got an offer get none, so that its effect can be measured."""
+    max_offers: int | None = None
+    """The budget: most offers that it may make, over all devices and stores."""
+    policy: ContactPolicy | None = None
+    """Its own contact policy in place of that of all."""
 
     def runs_at(self, instant_us: int) -> bool:
         """Whether the promotion has started and not ended at that instant."""
@@ -57,20 +89,14 @@ class Promotion:
 
 
 @dataclass(frozen=True, slots=True)
-class ContactPolicy:
-    """How often a device may hear from a store."""
-
-    cooldown_s: int = 4 * 3600
-    """Least time between two offers to the same device at the same store."""
-    max_ping_age_s: int = 120
-    """A ping older than this when it was enqueued leads to no offer."""
-
-
-@dataclass(frozen=True, slots=True)
 class PresenceParameters:
     """What it takes to be inside a geofence, and outside again."""
 
     exit_margin_m: float = 20.0
-    """Hysteresis: a device has left only when it is farther out than the radius and this."""
+    """Hysteresis: a device has left only when it is farther out than its geofence and this."""
+    exit_delay_s: int = 60
+    """And only when it stays that far out for so long, by at least two pings."""
+    visit_timeout_s: int = 30 * 60
+    """A visit that no ping has confirmed for so long has ended with the last one that did."""
     max_accuracy_m: float = 100.0
     """A ping less accurate than this makes no ENTER; unknown accuracy passes."""

@@ -115,6 +115,17 @@ class GeofenceIndex:
         self._settle(distance, latitude, longitude, rows, store_rows)
         return distance
 
+    def is_inside(self, store: int, latitude: float, longitude: float) -> bool:
+        """Whether a position lies in the geofence of the store of that row."""
+        return bool(
+            geodesic_m(latitude, longitude, self._latitude[store], self._longitude[store]) <= self._radius_m[store]
+        )
+
+    def is_beyond(self, store: int, latitude: float, longitude: float, *, by_m: float) -> bool:
+        """Whether a position lies farther than `by_m` outside the geofence and its margin."""
+        distance_m = geodesic_m(latitude, longitude, self._latitude[store], self._longitude[store])
+        return bool(distance_m - by_m > self._reach_m[store])
+
     def _match_block(
         self,
         latitude: NDArray[np.float64],

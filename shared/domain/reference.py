@@ -1,7 +1,7 @@
 """Reference data: the stores, promotions and parameters in force, as one version."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -21,12 +21,31 @@ class ReferenceData:
     promotions: tuple[Promotion, ...]
     contact_policy: ContactPolicy
     presence: PresenceParameters
+    require_consent: bool = False
+    """Whether only devices that agreed (a ping with `consent: true`) get offers."""
+    suppressed: frozenset[str] = frozenset()
+    """The devices that opted out."""
+    changed_us: Mapping[int, int] = field(default_factory=dict)
+    """Since when the geofence of a store (by row) is as it is, for those that changed or are new of late."""
 
     @cached_property
     def index(self) -> GeofenceIndex:
         """The geofences of all stores, ready to be looked up by position."""
         stores = self.stores
         return GeofenceIndex(stores.latitude, stores.longitude, stores.radius_m, margin_m=self.presence.exit_margin_m)
+
+    def promotions_at(self, store: int) -> tuple[Promotion, ...]:
+        """The promotions that the store of that row runs, whether or not they run now."""
+        found = self._promotions_by_store.get(store)
+        if found is None:
+            rows = self.selection[:, store].nonzero()[0].tolist()
+            found = self._promotions_by_store[store] = tuple(self.promotions[row] for row in rows)
+        return found
+
+    @cached_property
+    def _promotions_by_store(self) -> dict[int, tuple[Promotion, ...]]:
+        """What was asked for before: most pings are near the same few stores. Filled as needed, by any thread."""
+        return {}
 
     @cached_property
     def store_rows(self) -> dict[str, int]:

@@ -1,9 +1,11 @@
 """Stores as columns: row i of every column is store i."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from shapely import MultiPolygon, Polygon
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,6 +21,13 @@ class StoreTable:
     longitude: NDArray[np.float64]
     radius_m: NDArray[np.float64]
     loitering_delay_s: NDArray[np.float64]
+    time_zone: tuple[str, ...]
+    """IANA names; "" where none is known."""
+    polygons: Mapping[int, Polygon | MultiPolygon] = field(default_factory=dict)
+    """The geofences that are no circles, by row: degrees (longitude, latitude), edges straight in them (RFC 7946).
+
+    There, latitude and longitude are a point of the polygon, and `radius_m` reaches from it to the farthest edge.
+    """
 
     def __len__(self) -> int:
         return len(self.store_id)

@@ -22,6 +22,8 @@ DATA_COLUMNS: dict[str, pl.DataType] = {
     "latitude": pl.Float64(),
     "longitude": pl.Float64(),
     "tracked_at": INSTANT,
+    "entered_at": INSTANT,
+    "left_at": INSTANT,
     "ping_partition_id": pl.String(),
     "ping_sequence_number": pl.Int64(),
     "reference_version": pl.String(),

@@ -15,7 +15,10 @@ from typing import Protocol
 
 import msgspec
 
-from shared.domain.deciding import NOTHING, DeviceState, Outcome, Outputs, decide, fail
+from shared.domain.budget import Budget
+from shared.domain.deciding import decide, fail
+from shared.domain.decision import NOTHING, Outcome, Outputs
+from shared.domain.device_state import DeviceState
 from shared.errors import ConfigurationError, FootfallError, StateUnavailable
 from shared.settings import STATE_TTL
 from shared.workflows.messages import encode_decision, encode_offer
@@ -91,6 +94,14 @@ class Evaluation:
     report: EvaluationReport
 
 
+class _Words(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What one event led to, as it is published, and the promotions whose budget it spent an offer of."""
+
+    offers: list[str]
+    decisions: list[str]
+    spent: list[str] = []
+
+
 @dataclass(slots=True)
 class _Decided:
     """What a batch leads to: rows to write, and what to say."""
@@ -99,6 +110,18 @@ class _Decided:
     offers: list[str] = field(default_factory=list)
     decisions: list[str] = field(default_factory=list)
     failed: int = 0
+    spent: dict[str, int] = field(default_factory=dict)
+    """Offers sent of each promotion that has a budget, up to here."""
+
+    def say(self, words: _Words) -> None:
+        """Add what is to be published."""
+        self.offers += words.offers
+        self.decisions += words.decisions
+
+    def spend(self, promotion_ids: list[str]) -> None:
+        """Count an offer of each."""
+        for promotion_id in promotion_ids:
+            self.spent[promotion_id] = self.spent.get(promotion_id, 0) + 1
 
 
 class Evaluator:
@@ -209,7 +232,7 @@ class Evaluator:
     def _decide(self, snapshot: Snapshot, batch: HubBatch, seen: SeenBatch) -> _Decided:
         applied_to = -1 if snapshot.position is None else snapshot.position.value.sequence_number
         horizon = int(batch.sequence_numbers[0])
-        decided = _Decided()
+        decided = _Decided(spent=dict(snapshot.position.value.spent) if snapshot.position else {})
         for part in seen.parts:
             for at, device_id, is_near in part.devices():
                 row = decided.changed.get(device_id)
@@ -226,30 +249,38 @@ class Evaluator:
         ping = sighting.ping
         if ping.sequence_number <= max(applied_to, -1 if row is None else row.last):
             if row is not None and ping.sequence_number in row.said:
-                offers, decisions = _recall(row.said[ping.sequence_number])
-                decided.offers += offers
-                decided.decisions += decisions
+                words = _recall(row.said[ping.sequence_number])
+                decided.say(words)
+                if ping.sequence_number > applied_to:  # saved with its device, and the position was not
+                    decided.spend(words.spent)
             return
         before = None if row is None else row.state
-        after, outputs = _decide_one(before, sighting)
+        budget = Budget(self._partition_count, decided.spent)
+        after, outputs = _decide_one(before, sighting, budget)
         if outputs is NOTHING and after == before:
             return
         # That this batch is delivered from `horizon` on means that all before it was published: it can be forgotten.
         said = {} if row is None else {at: words for at, words in row.said.items() if at >= horizon}
         if outputs is not NOTHING:
-            offers = [encode_offer(offer, delivery_window_s=self._delivery_window_s) for offer in outputs.offers]
-            decisions = [encode_decision(decision) for decision in outputs.decisions]
-            said[ping.sequence_number] = _remember(offers, decisions)
-            decided.offers += offers
-            decided.decisions += decisions
+            words = self._words(outputs)
+            said[ping.sequence_number] = _remember(words)
+            decided.say(words)
+            decided.spend(words.spent)
             decided.failed += any(decision.outcome is Outcome.FAILED for decision in outputs.decisions)
         decided.changed[ping.device_id] = DeviceRow(after, ping.sequence_number, said)
+
+    def _words(self, outputs: Outputs) -> _Words:
+        return _Words(
+            [encode_offer(offer, delivery_window_s=self._delivery_window_s) for offer in outputs.offers],
+            [encode_decision(decision) for decision in outputs.decisions],
+            [offer.promotion.promotion_id for offer in outputs.offers if offer.promotion.max_offers is not None],
+        )
 
     def _save(self, snapshot: Snapshot, batch: HubBatch, decided: _Decided) -> Snapshot:
         """Write what changed; each transaction carries the position row, and only the last one moves it."""
         before = snapshot.position
-        after = self._moved(snapshot, batch)
-        fence = before.value if before is not None else replace(after, sequence_number=-1, enqueued_at_us=0)
+        after = replace(self._moved(snapshot, batch), spent=decided.spent)
+        fence = before.value if before is not None else replace(after, sequence_number=-1, enqueued_at_us=0, spent={})
         writes = [
             Write(device_id, row, stored.etag if (stored := snapshot.rows.get(device_id)) else None)
             for device_id, row in decided.changed.items()
@@ -278,11 +309,11 @@ class Evaluator:
         )
 
 
-def _decide_one(before: DeviceState | None, sighting: Sighting) -> tuple[DeviceState | None, Outputs]:
+def _decide_one(before: DeviceState | None, sighting: Sighting, budget: Budget) -> tuple[DeviceState | None, Outputs]:
     if sighting.is_broken:
         return before, fail(sighting.ping, sighting.reference.version)
     try:
-        return decide(before, sighting.ping, sighting.reference, state_ttl_us=STATE_TTL_US)
+        return decide(before, sighting.ping, sighting.reference, budget, state_ttl_us=STATE_TTL_US)
     except FootfallError:
         raise
     except Exception:  # whatever it is: this event becomes a decision 'failed', its device stays where it was
@@ -290,12 +321,12 @@ def _decide_one(before: DeviceState | None, sighting: Sighting) -> tuple[DeviceS
         return before, fail(sighting.ping, sighting.reference.version)
 
 
-def _remember(offers: list[str], decisions: list[str]) -> bytes:
-    return zlib.compress(msgspec.msgpack.encode((offers, decisions)), level=3)
+def _remember(words: _Words) -> bytes:
+    return zlib.compress(msgspec.msgpack.encode(words), level=3)
 
 
-def _recall(words: bytes) -> tuple[list[str], list[str]]:
-    return msgspec.msgpack.decode(zlib.decompress(words), type=tuple[list[str], list[str]])
+def _recall(words: bytes) -> _Words:
+    return msgspec.msgpack.decode(zlib.decompress(words), type=_Words)
 
 
 def _skipped(batch: HubBatch, position: Stored[Position] | None) -> int:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from shared.domain.deciding import Decision, Offer
+from shared.domain.decision import Decision, Offer
 from shared.domain.events import DecisionData, DecisionEvent, OfferData, OfferEvent, instant
 
 
@@ -51,6 +51,8 @@ def encode_decision(decision: Decision) -> str:
         latitude=ping.latitude,
         longitude=ping.longitude,
         tracked_at=instant(ping.tracked_at_us),
+        entered_at=None if decision.entered_us is None else instant(decision.entered_us),
+        left_at=None if decision.left_us is None else instant(decision.left_us),
         ping_partition_id=ping.partition_id,
         ping_sequence_number=ping.sequence_number,
         reference_version=decision.reference_version,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from shared.domain.deciding import DeviceState
+from shared.domain.device_state import DeviceState
 from shared.errors import FootfallError
 
 
@@ -42,6 +42,8 @@ class Position:
     skipped: int = 0
     """Events whose numbers were never seen."""
     generation: int = 0
+    spent: Mapping[str, int] = field(default_factory=dict)
+    """Offers sent of each promotion that has a budget, by promotion id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.deciding import Near, SeenPing
+from shared.domain.decision import Near, SeenPing
 from shared.domain.pings import PingBatch, decode_pings
 from shared.domain.proximity import Pairs
 from shared.domain.reference import ReferenceData
@@ -16,6 +16,8 @@ from shared.errors import FootfallError
 from shared.workflows.partition_state import HubPartition
 
 log = logging.getLogger(__name__)
+
+_CONSENT = {1: True, 0: False, -1: None}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +95,7 @@ class Sightings:
             partition_id=self.batch.partition.partition_id,
             sequence_number=int(self.batch.sequence_numbers[event]),
             near=self.near.get(row, ()),
+            consent=_CONSENT[int(pings.consent[row])],
         )
         return Sighting(ping, self.reference)
 

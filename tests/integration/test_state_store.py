@@ -7,7 +7,8 @@ import pytest
 from azure.data.tables import TableServiceClient
 
 from shared.adapters.state_table import StateTable
-from shared.domain.deciding import DeviceState, Visit
+from shared.domain.device_state import DeviceState
+from shared.domain.presence import Visit
 from shared.errors import StateUnavailable
 from shared.workflows.partition_state import DeviceRow, HubPartition, Position, StateConflict, Write
 from tests.fakes import FakeStates

@@ -2,12 +2,15 @@
 
 import pytest
 
-from shared.domain.deciding import DecisionReason, Near, Outcome, SeenPing, decide
+from shared.domain.budget import Budget
+from shared.domain.deciding import decide
+from shared.domain.decision import DecisionReason, Near, Outcome, SeenPing
 from shared.domain.presence import NEXT, Presence, Sighting
 from shared.domain.promotions import ContactPolicy, Promotion, StoreSelector, Transition
 from shared.settings import STATE_TTL
 from tests.unit.evaluate.world import COFFEE, NOON_US, SECOND_US, reference
 
+FREE = Budget(4, {})
 TTL_US = round(STATE_TTL.total_seconds() * 1e6)
 AT_THE_CAFE = (Near(0, 12.5, inside=True),)
 IN_BOTH = (Near(0, 30.0, inside=True), Near(1, 10.0, inside=True))
@@ -26,7 +29,7 @@ def walk(*pings, data=None):
     """The state and all decisions after those pings."""
     state, decisions = None, []
     for one in pings:
-        state, outputs = decide(state, one, data or reference(), state_ttl_us=TTL_US)
+        state, outputs = decide(state, one, data or reference(), FREE, state_ttl_us=TTL_US)
         decisions += outputs.decisions
     return state, decisions
 
@@ -40,7 +43,7 @@ def test_the_transition_table_is_total():
 
 
 def test_who_walks_up_to_a_store_gets_its_offer():
-    _, outputs = decide(None, ping(), reference(), state_ttl_us=TTL_US)
+    _, outputs = decide(None, ping(), reference(), FREE, state_ttl_us=TTL_US)
     (offer,) = outputs.offers
     assert (offer.decision.store_id, offer.promotion, offer.merchant) == ("cafe", COFFEE, "Costa")
     assert told(outputs.decisions) == [("cafe", Transition.ENTER, "coffee", Outcome.SENT, None)]
@@ -103,7 +106,7 @@ def test_a_promotion_runs_from_its_start_until_before_its_end(starts_s, ends_s, 
 def test_the_margin_is_neither_in_nor_out():
     state, decisions = walk(ping(IN_THE_MARGIN), ping(at_s=1), ping(IN_THE_MARGIN, at_s=2))
     assert [one.transition for one in decisions] == [Transition.ENTER]
-    assert state.visits["cafe"].last_inside_us == NOON_US + SECOND_US
+    assert state.visits["cafe"].inside_us == NOON_US + SECOND_US
 
 
 def test_an_inaccurate_ping_moves_nobody():
@@ -149,7 +152,7 @@ def test_a_store_that_was_removed_ends_its_visits_quietly():
     state, _ = walk(ping())
     empty = reference(version="v2")
     empty.__dict__["store_rows"] = {"bakery": 1}
-    after, outputs = decide(state, ping(NOWHERE, at_s=1), empty, state_ttl_us=TTL_US)
+    after, outputs = decide(state, ping(NOWHERE, at_s=1), empty, FREE, state_ttl_us=TTL_US)
     assert (after.visits, outputs.decisions) == ({}, ())
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from shared.domain.deciding import Near, SeenPing, decide, fail
+from shared.domain.budget import Budget
+from shared.domain.deciding import decide, fail
+from shared.domain.decision import Near, SeenPing
 from shared.domain.reference import ReferenceData
 from shared.errors import StateUnavailable, TransientError
 from shared.workflows.evaluate import STATE_TTL_US, Evaluator
@@ -92,7 +94,7 @@ def undisturbed(events: list[Event], references: FakeReferences) -> list[tuple[s
         ping, data = event.as_ping(), references.version_for(event.enqueued_us)
         before = states.get(event.device_id)
         try:
-            states[event.device_id], outputs = decide(before, ping, data, state_ttl_us=STATE_TTL_US)
+            states[event.device_id], outputs = decide(before, ping, data, Budget(4, {}), state_ttl_us=STATE_TTL_US)
         except ZeroDivisionError:
             outputs = fail(ping, data.version)
         said += [(event.device_id, encode_offer(offer, delivery_window_s=300)) for offer in outputs.offers]

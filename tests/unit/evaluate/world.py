@@ -35,6 +35,7 @@ def stores() -> StoreTable:
         longitude=np.array([CAFE[1], BAKERY[1]]),
         radius_m=np.array([50.0, 20.0]),
         loitering_delay_s=np.array([180.0, 180.0]),
+        time_zone=("Europe/London", "Europe/London"),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from shared.domain.deciding import DecisionReason
+from shared.domain.decision import DecisionReason
 from shared.domain.pings import Reason
 from shared.medallion.aggregated_trips import sum_trips
 from shared.medallion.data_quality_hourly import count_events

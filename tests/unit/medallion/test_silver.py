@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.domain.deciding import Decision, DecisionReason, Offer, Outcome, SeenPing
+from shared.domain.decision import Decision, DecisionReason, Offer, Outcome, SeenPing
 from shared.domain.pings import PingBatch, Reason, RejectedPing
 from shared.domain.promotions import Promotion, StoreSelector, Transition
 from shared.errors import CaptureFileUnreadable, ConfigurationError
@@ -299,7 +299,7 @@ def decision(**changed: object) -> Decision:
         "transition": Transition.ENTER,
         "promotion_id": "p1",
         "distance_m": 12.34567,
-        "entered_at_us": us(NOON),
+        "entered_us": us(NOON),
     }
     return Decision(**(values | changed))  # type: ignore[arg-type]
 

@@ -24,6 +24,7 @@ STORES = StoreTable(
     longitude=np.array([-0.1, -0.11, -0.12]),
     radius_m=np.array([80.0, 80.0, 80.0]),
     loitering_delay_s=np.array([180.0, 180.0, 180.0]),
+    time_zone=("Europe/London",) * 3,
 )
 COLUMNS = {"store_id": STORES.store_id, "merchant": STORES.merchant, "service_type": STORES.service_type}
 

@@ -34,7 +34,7 @@ def stores_at(*places: tuple[float, float], radius_m: float = 50.0) -> StoreTabl
     ids = tuple(str(number) for number in range(len(places)))
     latitude, longitude = np.array(places, dtype=np.float64).reshape(-1, 2).T
     return StoreTable(
-        ids, ids, ids, ids, ids, latitude, longitude, np.full(len(ids), radius_m), np.full(len(ids), 180.0)
+        ids, ids, ids, ids, ids, latitude, longitude, np.full(len(ids), radius_m), np.full(len(ids), 180.0), ids
     )
 
 

@@ -126,7 +126,7 @@ def reference(version: str = "v1", stores: Sequence[Mapping[str, Any]] = (), *pr
     table = StoreTable(
         name=column["store_id"],
         loitering_delay_s=np.full(len(rows), 180.0),
-        time_zone=("",) * len(rows),
+        time_zone=tuple(row.get("time_zone", "") for row in rows),
         **column,
         **number,
     )

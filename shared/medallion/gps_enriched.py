@@ -1,11 +1,13 @@
 """silver.gps_enriched (the ancestor's name): a ping within a store's geofence, the store, and what ran there then."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from shared.domain.local_time import WeeklyHours, local_time
 from shared.domain.promotions import Promotion
 from shared.domain.reference import ReferenceData
 from shared.medallion.tables import INSTANT, PROVENANCE, silver_table
@@ -29,6 +31,7 @@ GPS_ENRICHED = silver_table(
 """`distance_m` is WGS-84 geodesic. Promotion and discount are null where none ran: the row stays."""
 
 NO_PROMOTION = -1
+MINUTE_US = 60_000_000
 
 
 def enrich(pings: pl.DataFrame, reference: ReferenceData) -> pl.DataFrame:
@@ -55,14 +58,18 @@ def enrich(pings: pl.DataFrame, reference: ReferenceData) -> pl.DataFrame:
 def best_promotion(
     stores: NDArray[np.int64], instants_us: NDArray[np.int64], reference: ReferenceData
 ) -> NDArray[np.int64]:
-    """The row of the promotion with the highest discount that ran in each store at each instant, else NO_PROMOTION.
+    """The row of the best promotion that ran in each store at each instant, else NO_PROMOTION.
 
-    Of equal discounts the first promotion id wins, as in the decision's rank.
+    The best is the decision's: the highest priority, the highest discount, then the first promotion id.
     """
     best = np.full(stores.size, NO_PROMOTION, dtype=np.int64)
     undecided = np.arange(stores.size)
     for row in _by_preference(reference):
-        chosen = reference.selection[row, stores[undecided]] & _runs(reference.promotions[row], instants_us[undecided])
+        promotion, at_us = reference.promotions[row], instants_us[undecided]
+        chosen = reference.selection[row, stores[undecided]] & _runs(promotion, at_us)
+        if promotion.hours is not None:
+            rows = np.flatnonzero(chosen)
+            chosen[rows] = _in_hours(promotion.hours, stores[undecided[rows]], at_us[rows], reference)
         best[undecided[chosen]] = row
         undecided = undecided[~chosen]
         if not undecided.size:
@@ -73,7 +80,8 @@ def best_promotion(
 def _by_preference(reference: ReferenceData) -> list[int]:
     promotions = reference.promotions
     return sorted(
-        range(len(promotions)), key=lambda row: (-promotions[row].discount_percent, promotions[row].promotion_id)
+        range(len(promotions)),
+        key=lambda row: (-promotions[row].priority, -promotions[row].discount_percent, promotions[row].promotion_id),
     )
 
 
@@ -87,7 +95,35 @@ def _runs(promotion: Promotion, instants_us: NDArray[np.int64]) -> NDArray[np.bo
     return runs
 
 
+def _in_hours(
+    hours: WeeklyHours, stores: NDArray[np.int64], instants_us: NDArray[np.int64], reference: ReferenceData
+) -> NDArray[np.bool_]:
+    """Whether each instant lies in the hours of its store; asked once a zone and minute, of which a file has few."""
+    zones, minutes = _zones(reference).code[stores], instants_us // MINUTE_US
+    asked, answer_of = np.unique(np.stack([zones, minutes]), axis=1, return_inverse=True)
+    names = _zones(reference).names
+    answers = [
+        names[zone] != "" and hours.contains(local_time(minute * MINUTE_US, names[zone]))
+        for zone, minute in asked.T.tolist()
+    ]
+    return np.array(answers, dtype=np.bool_)[answer_of.ravel()]
+
+
+class _Zones(NamedTuple):
+    """The zones of a version's stores: a code a store, and the name of each code."""
+
+    code: NDArray[np.int64]
+    names: list[str]
+
+
 # The columns are made once a version: a capture file is many frames, and a version may hold 400,000 stores.
+@lru_cache(maxsize=4)
+def _zones(reference: ReferenceData) -> _Zones:
+    codes: dict[str, int] = {}
+    code = np.array([codes.setdefault(name, len(codes)) for name in reference.stores.time_zone], np.int64)
+    return _Zones(code, list(codes))
+
+
 @lru_cache(maxsize=4)
 def _store_columns(reference: ReferenceData) -> pl.DataFrame:
     stores = reference.stores

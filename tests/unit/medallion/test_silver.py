@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import numpy as np
 import polars as pl
@@ -12,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain.decision import Decision, DecisionReason, Offer, Outcome, SeenPing
+from shared.domain.local_time import ALL_DAYS, DayWindow, WeeklyHours, Window, local_time
 from shared.domain.pings import PingBatch, Reason, RejectedPing
 from shared.domain.promotions import Promotion, StoreSelector, Transition
+from shared.domain.reference import ReferenceData
 from shared.errors import CaptureFileUnreadable, ConfigurationError
 from shared.medallion.bronze import CapturePath
 from shared.medallion.decisions import DECISIONS, decode_decisions, refine_decisions
@@ -233,36 +236,57 @@ def test_of_equal_discounts_the_first_id_wins():
     assert enrich(pings_of(("d", 51.5, -0.1, NOON)), data)["promotion_id"].to_list() == ["a", "a"]
 
 
-windows = st.none() | st.integers(0, 20)
+instants = st.integers(0, 20).map(lambda hours: hours * 3_600_000_000)
+windows = st.none() | instants
+daily_hours = st.builds(Window, st.sampled_from((0, 120, 1320)), st.sampled_from((60, 600, 1440)))
 promotions = st.builds(
-    lambda number, discount, merchants, start, end: Promotion(
-        f"p{number}", discount, "", StoreSelector(merchants=merchants), start, end
+    lambda number, discount, merchants, start, end, priority, window: Promotion(
+        f"p{number}",
+        discount,
+        "",
+        StoreSelector(merchants=merchants),
+        start,
+        end,
+        priority=priority,
+        hours=window and WeeklyHours((DayWindow(ALL_DAYS, window),)),
     ),
     st.integers(0, 99),
     st.sampled_from((10.0, 20.0, 30.0)),
     st.none() | st.frozensets(st.sampled_from(("Tesco", "Costa"))),
     windows,
     windows,
+    st.integers(0, 1),
+    st.none() | daily_hours,
 )
+IN_ZONES = tuple(
+    {"store_id": str(row), "latitude": 51.5, "longitude": -0.1, "merchant": merchant, "time_zone": zone}
+    for row, (merchant, zone) in enumerate(product(("Tesco", "Costa"), ("Asia/Tokyo", "UTC", "")))
+)
+
+
+def is_on(item: Promotion, store: int, instant_us: int, data: ReferenceData) -> bool:
+    zone = data.stores.time_zone[store]
+    in_hours = item.hours is None or (zone != "" and item.hours.contains(local_time(instant_us, zone)))
+    return item.runs_at(instant_us) and in_hours and bool(item.stores.selected(data.stores)[store])
 
 
 @given(
     st.lists(promotions, max_size=6, unique_by=lambda item: item.promotion_id),
-    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 20)), max_size=20),
+    st.lists(st.tuples(st.integers(0, len(IN_ZONES) - 1), instants), max_size=20),
 )
 @settings(deadline=None, max_examples=100)
 def test_the_promotion_in_columns_is_the_one_that_the_domain_says_one_by_one(offered, visits):
-    data = reference("v", STORES, *offered)
+    data = reference("v", IN_ZONES, *offered)
     stores = np.array([store for store, _ in visits], dtype=np.int64)
     instants = np.array([instant for _, instant in visits], dtype=np.int64)
     expected = []
     for store, instant in visits:
         running = [
-            (-item.discount_percent, item.promotion_id, row)
+            (-item.priority, -item.discount_percent, item.promotion_id, row)
             for row, item in enumerate(offered)
-            if item.runs_at(instant) and item.stores.selected(data.stores)[store]
+            if is_on(item, store, instant, data)
         ]
-        expected.append(min(running)[2] if running else NO_PROMOTION)
+        expected.append(min(running)[3] if running else NO_PROMOTION)
     assert best_promotion(stores, instants, data).tolist() == expected
 
 

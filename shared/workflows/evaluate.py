@@ -256,7 +256,7 @@ class Evaluator:
             return
         before = None if row is None else row.state
         budget = Budget(self._partition_count, decided.spent)
-        after, outputs = _decide_one(before, sighting, budget)
+        after, outputs = decide_one(before, sighting, budget)
         if outputs is NOTHING and after == before:
             return
         # That this batch is delivered from `horizon` on means that all before it was published: it can be forgotten.
@@ -309,7 +309,8 @@ class Evaluator:
         )
 
 
-def _decide_one(before: DeviceState | None, sighting: Sighting, budget: Budget) -> tuple[DeviceState | None, Outputs]:
+def decide_one(before: DeviceState | None, sighting: Sighting, budget: Budget) -> tuple[DeviceState | None, Outputs]:
+    """Decide one event, live and in a replay; the event whose decision raises becomes a decision 'failed'."""
     if sighting.is_broken:
         return before, fail(sighting.ping, sighting.reference.version)
     try:

@@ -122,10 +122,13 @@ class SeenBatch:
     foreign_keys: int
 
 
-def see(batch: HubBatch, references: ReferenceSource) -> SeenBatch:
-    """Decode the bodies and find the geofences near each ping. Raises only TransientError, when the world is away."""
+def see(batch: HubBatch, references: ReferenceSource, pings: PingBatch | None = None) -> SeenBatch:
+    """Decode the bodies and find the geofences near each ping. Raises only TransientError, when the world is away.
+
+    *pings* are the decoded bodies, for whoever looks at a batch under several sources and decodes it once.
+    """
     try:
-        return _see(batch, references)
+        return _see(batch, references, pings)
     except FootfallError:
         raise
     except Exception:  # an error of ours, whatever it is: find the event that has it, and let the others go on
@@ -138,8 +141,9 @@ def see(batch: HubBatch, references: ReferenceSource) -> SeenBatch:
     )
 
 
-def _see(batch: HubBatch, references: ReferenceSource) -> SeenBatch:
-    pings = decode_pings(batch.bodies, batch.enqueued_at_us)
+def _see(batch: HubBatch, references: ReferenceSource, pings: PingBatch | None = None) -> SeenBatch:
+    if pings is None:
+        pings = decode_pings(batch.bodies, batch.enqueued_at_us)
     parts = tuple(
         Sightings(batch, pings, rows, reference, _near(pings, rows, reference))
         for reference, rows in _by_version(batch.enqueued_at_us[pings.row], references)

@@ -208,17 +208,12 @@ class Evaluator:
             )
 
     def _of_this_hub(self, snapshot: Snapshot, batch: HubBatch) -> Snapshot:
-        """The snapshot, or that of a new generation when the hub was made anew under the same name.
-
-        A hub numbers its events in the order in which it enqueues them, so an event that was enqueued later than the
-        position and is numbered at or before it comes from another hub.
-        """
+        """The snapshot, or that of a new generation when the hub was made anew under the same name."""
         if snapshot.position is None:
             return snapshot
         position = snapshot.position.value
         self._check_count("its state was written for", position.partition_count)
-        applied = batch.sequence_numbers <= position.sequence_number
-        if not (applied & (batch.enqueued_at_us > position.enqueued_at_us)).any():
+        if not is_of_new_hub(batch, position.sequence_number, position.enqueued_at_us):
             return snapshot
         log.error(
             "%s: event %d was enqueued after the position %d, so this is a new hub: its state starts afresh",
@@ -273,7 +268,7 @@ class Evaluator:
         return _Words(
             [encode_offer(offer, delivery_window_s=self._delivery_window_s) for offer in outputs.offers],
             [encode_decision(decision) for decision in outputs.decisions],
-            [offer.promotion.promotion_id for offer in outputs.offers if offer.promotion.max_offers is not None],
+            budgets_spent(outputs),
         )
 
     def _save(self, snapshot: Snapshot, batch: HubBatch, decided: _Decided) -> Snapshot:
@@ -320,6 +315,20 @@ def decide_one(before: DeviceState | None, sighting: Sighting, budget: Budget) -
     except Exception:  # whatever it is: this event becomes a decision 'failed', its device stays where it was
         log.exception("event %d cannot be decided", sighting.ping.sequence_number)
         return before, fail(sighting.ping, sighting.reference.version)
+
+
+def budgets_spent(outputs: Outputs) -> list[str]:
+    """The promotions whose budget the outputs take an offer of, by id."""
+    return [offer.promotion.promotion_id for offer in outputs.offers if offer.promotion.max_offers is not None]
+
+
+def is_of_new_hub(batch: HubBatch, sequence_number: int, enqueued_at_us: int) -> bool:
+    """Whether the batch comes from another hub of the same name than the position with that number and time.
+
+    A hub numbers its events in the order in which it enqueues them, so an event that was enqueued later than the
+    position and is numbered at or before it comes from another hub.
+    """
+    return bool(((batch.sequence_numbers <= sequence_number) & (batch.enqueued_at_us > enqueued_at_us)).any())
 
 
 def _remember(words: _Words) -> bytes:

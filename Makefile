@@ -32,8 +32,8 @@ check: $(READY) ## Check style, types and the arrows between packages
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## Measure the hot paths against their baselines
-	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; PYTHONPATH=. $(BIN)/python $$bench || exit 1; done
+bench: $(READY) ## Measure the hot paths against their baselines, into build/bench.json
+	@$(BIN)/python -m tests.bench
 
 $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 13) else "Python 3.13 is needed (PYTHON=/path/to/it); this is " + sys.version)'

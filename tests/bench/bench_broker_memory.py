@@ -1,6 +1,6 @@
 """1 M events of 200 bytes through the broker, in and out, with the real SDK: its memory, and who is the bottleneck.
 
-    PYTHONPATH=. python tests/bench/bench_broker_memory.py [events]
+    python -m tests.bench.bench_broker_memory [events]
 
 The baseline of a throughput is the client itself: the CPU time that azure-eventhub spends on the same events. Ends with
 an error when the broker's memory reaches the limit.
@@ -22,6 +22,7 @@ import psutil
 from azure.eventhub import EventData, PartitionContext
 from azure.eventhub.aio import EventHubConsumerClient, EventHubProducerClient
 
+from tests.bench.report import record
 from tests.eventhubs import EventHubsServer
 
 EVENTS = 1_000_000
@@ -144,6 +145,13 @@ def measure(name: str, work: Work, server: EventHubsServer, events: int) -> Phas
     return Phase(name, events, seconds, sum(broker.cpu_times()[:2]) - before, client_cpu_s)
 
 
+def record_phase(phase: Phase) -> None:
+    sdk = phase.events / phase.client_cpu_s
+    record(
+        f"broker_{phase.name}", phase.events / phase.broker_cpu_s, "events/s a core", sdk, "baseline: the SDK itself"
+    )
+
+
 def say(line: object) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -157,11 +165,14 @@ def main() -> None:
         try:
             with PeakMemory(server.pid) as memory:
                 say(f"{events:,} events of {len(BODY)} bytes, {PROCESSES} processes, {PARTITIONS} partitions")
-                say(measure("in", produce, server, events))
-                say(measure("out", consume, server, events))
+                for name, work in (("in", produce), ("out", consume)):
+                    phase = measure(name, work, server, events)
+                    say(phase)
+                    record_phase(phase)
                 after = psutil.Process(server.pid).memory_info().rss / 2**20
         finally:
             server.stop()
+    record("broker_memory", memory.mib, "MiB", note=f"at most, over {events:,} events; the limit is {LIMIT_MIB}")
     say(f"broker memory: {after:.0f} MiB at the end, {memory.mib:.0f} MiB at most; the limit is {LIMIT_MIB} MiB")
     if memory.mib >= LIMIT_MIB:
         sys.exit("the broker's memory reached the limit")

@@ -77,6 +77,14 @@ class StateTable:
             entity = self._entity(_partition_key(partition, generation), POSITION)
         return None if entity is None else _position(entity, generation)
 
+    def row(self, partition: HubPartition, device_id: str) -> DeviceRow | None:
+        """What is kept of one device, for who asks about it; None where there is no row. Raises StateUnavailable."""
+        with _faults():
+            self._create_once()
+            generation = self._newest_generation(partition)
+            entity = self._entity(_partition_key(partition, generation), row_key(device_id))
+        return None if entity is None else _row(entity)
+
     def _newest_generation(self, partition: HubPartition) -> int:
         entity = self._entity(_base_key(partition), NEWEST)
         return 0 if entity is None else int(entity["generation"])

@@ -16,7 +16,7 @@ from tests.fakes import FakeStates
 pytestmark = pytest.mark.integration
 
 PARTITION = HubPartition("footfall", "shop.servicebus.windows.net", "dev-readfrom", "0")
-STATE = DeviceState(1_000, 2_000, {"cafe": Visit(500, 900)}, {"cafe": 500})
+STATE = DeviceState(1_000, 2_000, visits={"cafe": Visit(500, 900)}, blurred={"cafe": 500})
 START = Position(partition_count=4, sequence_number=41, enqueued_at_us=1_700_000_000_000_000)
 
 
@@ -49,6 +49,14 @@ def test_what_was_written_is_loaded(states):
     assert snapshot.rows["d1"].value == row
     assert snapshot.position.value == START == states.position(PARTITION)
     assert [snapshot.rows["d1"].etag, snapshot.position.etag] == tags
+
+
+def test_one_device_is_found_alone_in_the_newest_generation(states):
+    row, _ = begin(states)
+    assert states.row(PARTITION, "d1") == row
+    assert states.row(PARTITION, "d2") is None
+    states.begin_generation(PARTITION, 1)
+    assert states.row(PARTITION, "d1") is None
 
 
 @pytest.mark.parametrize("device_id", ["a/b\\c#d?e", "naïve 🚶", "x" * 128, "\u0001", "d'1", ""])

@@ -1,29 +1,33 @@
 """Choosing: of all promotions that one ping's transitions could lead to, which one is sent, and why the others are not.
 
-The checks, in order: consent, eligible (a promotion, running, its trigger, its hours), contact policy, rank, holdout of
-the winner, budget. The first that fails is the reason. What cannot be known counts as refused: `unknown`.
+The checks, in order: consent, eligible (a promotion, running, its trigger, its hours), contact policy, a geofence that
+changed, a zone that is not known, rank, holdout of the winner, budget. The first that fails is the reason.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from shared.domain.budget import Budget, is_held_out
 from shared.domain.decision import Decision, DecisionReason, Outcome, SeenPing
-from shared.domain.device_state import DeviceState
-from shared.domain.local_time import local_date, local_time
+from shared.domain.device_state import Contact, DeviceState
+from shared.domain.local_time import local_date, local_time, minute_of_day
 from shared.domain.promotions import ContactPolicy, Promotion, Transition
 from shared.domain.reference import ReferenceData
 
 SECOND_US = 1_000_000
+DAY_US = 26 * 3600 * SECOND_US
+"""No local day is longer: an offer that long ago needs no look at the calendar."""
 
 
 class Chance(NamedTuple):
-    """One transition at one store, at which promotions are considered; None: a geofence changed under the device."""
+    """One transition at one store, at which promotions are considered."""
 
     store: int
     transition: Transition | None
+    """None: the device did not enter the geofence, the geofence came to it."""
     distance_m: float
     entered_us: int
+    """When the visit began, which names its offers."""
 
 
 class Candidate(NamedTuple):
@@ -35,11 +39,14 @@ class Candidate(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The decisions in order of their candidates, and the promotion that was sent or held out (None: neither)."""
+    """What was decided at all chances of one ping."""
 
     decisions: list[Decision]
+    """One for each candidate, in order."""
     winner: Candidate | None
-    is_sent: bool
+    """The one that was sent, or held out; None: neither."""
+    sent: Decision | None
+    """The decision about the one that was sent."""
 
 
 def choose(
@@ -55,10 +62,10 @@ def choose(
     decisions = [
         _decision(candidate, verdict, ping, reference) for candidate, verdict in zip(candidates, verdicts, strict=True)
     ]
-    for candidate, verdict in zip(candidates, verdicts, strict=True):
-        if verdict in (None, DecisionReason.HELD_OUT):
-            return Choice(decisions, candidate, verdict is None)
-    return Choice(decisions, None, False)
+    for candidate, verdict, decision in zip(candidates, verdicts, decisions, strict=True):
+        if verdict is None or verdict is DecisionReason.HELD_OUT:
+            return Choice(decisions, candidate, decision if verdict is None else None)
+    return Choice(decisions, None, None)
 
 
 def _verdicts(
@@ -92,25 +99,21 @@ def _rank(candidate: Candidate, reference: ReferenceData) -> tuple[float, float,
 
 
 def refusal(
-    state: DeviceState | None,
-    ping: SeenPing,
-    reference: ReferenceData,
-    chance: Chance,
-    promotion: Promotion | None,
+    state: DeviceState | None, ping: SeenPing, reference: ReferenceData, chance: Chance, promotion: Promotion | None
 ) -> DecisionReason | None:
     """The first check before the rank that fails, or None."""
     if not has_consent(ping, reference):
         return DecisionReason.NO_CONSENT
     if promotion is None:
         return DecisionReason.NO_PROMOTION
-    time_zone = reference.stores.time_zone[chance.store]
+    store_id, time_zone = reference.stores.store_id[chance.store], reference.stores.time_zone[chance.store]
+    contact, offered_us = (None, ()) if state is None else (state.contacts.get(store_id), state.offered_us)
     policy = promotion.policy or reference.contact_policy
-    return (
-        _not_eligible(ping, chance, promotion, time_zone)
-        or _not_allowed(state, ping, reference.stores.store_id[chance.store], policy, time_zone)
-        or (DecisionReason.GEOFENCE_CHANGED if chance.transition is None else None)
-        or (None if time_zone or not _needs_zone(promotion, policy) else DecisionReason.UNKNOWN)
-    )
+    case = _Case(ping, chance, promotion, policy, time_zone, contact, offered_us)
+    for reason, applies in CHECKS:
+        if applies(case):
+            return reason
+    return None
 
 
 def has_consent(ping: SeenPing, reference: ReferenceData) -> bool:
@@ -120,54 +123,101 @@ def has_consent(ping: SeenPing, reference: ReferenceData) -> bool:
     return ping.consent is True or not reference.require_consent
 
 
-def _not_eligible(ping: SeenPing, chance: Chance, promotion: Promotion, time_zone: str) -> DecisionReason | None:
-    if not promotion.runs_at(ping.tracked_at_us):
-        return DecisionReason.NOT_RUNNING
-    # A geofence that changed under the device has no transition: what it would have been does not matter.
-    if chance.transition is not None and promotion.trigger is not chance.transition:
-        return DecisionReason.WRONG_TRIGGER
-    hours = promotion.hours if time_zone else None
-    if hours is not None and not hours.contains(local_time(ping.tracked_at_us, time_zone)):
-        return DecisionReason.OUTSIDE_HOURS
-    return None
-
-
-def _not_allowed(
-    state: DeviceState | None, ping: SeenPing, store_id: str, policy: ContactPolicy, time_zone: str
-) -> DecisionReason | None:
-    at_us = ping.tracked_at_us
-    if is_stale(ping, policy):
-        return DecisionReason.STALE_PING
-    if state is not None:
-        contacted_us = state.contacts.get(store_id)
-        if contacted_us is not None and at_us - contacted_us < policy.cooldown_s * SECOND_US:
-            return DecisionReason.COOLDOWN
-        cap = policy.daily_cap if time_zone else None
-        if cap is not None and _offers_on_day_of(at_us, state.offered_us, time_zone) >= cap:
-            return DecisionReason.DAILY_CAP
-        if state.offered_us and at_us - state.offered_us[-1] < policy.min_gap_s * SECOND_US:
-            return DecisionReason.TOO_SOON
-    if policy.quiet_hours is not None and time_zone:
-        local = local_time(at_us, time_zone)
-        if policy.quiet_hours.contains(local.hour * 60 + local.minute):
-            return DecisionReason.QUIET_HOURS
-    return None
-
-
 def is_stale(ping: SeenPing, policy: ContactPolicy) -> bool:
     """Whether the ping was too old when it was enqueued to lead to an offer."""
     return ping.enqueued_at_us - ping.tracked_at_us > policy.max_ping_age_s * SECOND_US
 
 
-def _offers_on_day_of(at_us: int, offered_us: Iterable[int], time_zone: str) -> int:
-    """How many of the times lie on the same day of the store's calendar."""
-    today = local_date(at_us, time_zone)
-    day_us = 26 * 3600 * SECOND_US  # no local day is longer: spares most conversions
-    return sum(at_us - then < day_us and local_date(then, time_zone) == today for then in offered_us)
+class _Case(NamedTuple):
+    """All that decides whether one promotion could be sent at one chance."""
+
+    ping: SeenPing
+    chance: Chance
+    promotion: Promotion
+    policy: ContactPolicy
+    time_zone: str
+    contact: Contact | None
+    """The latest one with this store."""
+    offered_us: tuple[int, ...]
+
+    @property
+    def at_us(self) -> int:
+        return self.ping.tracked_at_us
 
 
-def _needs_zone(promotion: Promotion, policy: ContactPolicy) -> bool:
-    return promotion.hours is not None or policy.daily_cap is not None or policy.quiet_hours is not None
+def _is_not_running(case: _Case) -> bool:
+    return not case.promotion.runs_at(case.at_us)
+
+
+def _has_another_trigger(case: _Case) -> bool:
+    # A geofence that changed under the device has no transition: what it would have been does not matter.
+    return case.chance.transition is not None and case.chance.transition is not case.promotion.trigger
+
+
+def _is_outside_hours(case: _Case) -> bool:
+    hours = case.promotion.hours
+    return hours is not None and bool(case.time_zone) and not hours.contains(local_time(case.at_us, case.time_zone))
+
+
+def _is_stale(case: _Case) -> bool:
+    return is_stale(case.ping, case.policy)
+
+
+def _is_cooling_down(case: _Case) -> bool:
+    """Whether the store contacted the device of late, or with this very promotion in this very visit.
+
+    The second can only be where the trigger was changed meanwhile; it would be another offer with the same id.
+    """
+    contact = case.contact
+    if contact is None:
+        return False
+    was_in_this_visit = contact.at_us >= case.chance.entered_us
+    if was_in_this_visit and contact.promotion_id == case.promotion.promotion_id:
+        return True
+    return case.at_us - contact.at_us < case.policy.cooldown_s * SECOND_US
+
+
+def _is_over_the_daily_cap(case: _Case) -> bool:
+    cap, time_zone = case.policy.daily_cap, case.time_zone
+    if cap is None or not time_zone or len(case.offered_us) < cap:
+        return False
+    today = local_date(case.at_us, time_zone)
+    return sum(local_date(then, time_zone) == today for then in case.offered_us if case.at_us - then < DAY_US) >= cap
+
+
+def _is_too_soon(case: _Case) -> bool:
+    return bool(case.offered_us) and case.at_us - case.offered_us[-1] < case.policy.min_gap_s * SECOND_US
+
+
+def _is_quiet(case: _Case) -> bool:
+    quiet, time_zone = case.policy.quiet_hours, case.time_zone
+    return quiet is not None and bool(time_zone) and quiet.contains(minute_of_day(local_time(case.at_us, time_zone)))
+
+
+def _came_to_the_device(case: _Case) -> bool:
+    return case.chance.transition is None
+
+
+def _needs_an_unknown_zone(case: _Case) -> bool:
+    needs_zone = (
+        case.promotion.hours is not None or case.policy.daily_cap is not None or case.policy.quiet_hours is not None
+    )
+    return needs_zone and not case.time_zone
+
+
+CHECKS: tuple[tuple[DecisionReason, Callable[[_Case], bool]], ...] = (
+    (DecisionReason.NOT_RUNNING, _is_not_running),
+    (DecisionReason.WRONG_TRIGGER, _has_another_trigger),
+    (DecisionReason.OUTSIDE_HOURS, _is_outside_hours),
+    (DecisionReason.STALE_PING, _is_stale),
+    (DecisionReason.COOLDOWN, _is_cooling_down),
+    (DecisionReason.DAILY_CAP, _is_over_the_daily_cap),
+    (DecisionReason.TOO_SOON, _is_too_soon),
+    (DecisionReason.QUIET_HOURS, _is_quiet),
+    (DecisionReason.GEOFENCE_CHANGED, _came_to_the_device),
+    (DecisionReason.UNKNOWN, _needs_an_unknown_zone),
+)
+"""In order. A check that needs a zone which is not known is left to the last: what cannot be known is not sent."""
 
 
 def _decision(

@@ -1,31 +1,25 @@
-"""The decision: what one ping of one device leads to. Pure: row, ping, reference data and budget alone decide.
+"""The decision: what one ping of one device leads to. Pure: state, ping, reference data and budget alone decide.
 
 Times are whole microseconds since 1970 UTC. A device's state is a new value after each ping, never changed in place.
+`docs/deciding.md` has the rules in words.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from shared.domain.budget import Budget
-from shared.domain.choosing import Chance, Choice, choose, is_stale
-from shared.domain.decision import (
-    NOTHING,
-    Decision,
-    DecisionReason,
-    Near,
-    Offer,
-    Outcome,
-    Outputs,
-    SeenPing,
-)
-from shared.domain.device_state import OFFERS_REMEMBERED, DeviceState, Place
+from shared.domain.choosing import Candidate, Chance, Choice, choose, is_stale
+from shared.domain.decision import NOTHING, Decision, DecisionReason, Near, Offer, Outcome, Outputs, SeenPing
+from shared.domain.device_state import OFFERS_REMEMBERED, Contact, DeviceState, Place
 from shared.domain.presence import REST_US, Ended, Fix, Visit, follow
 from shared.domain.promotions import Transition
 from shared.domain.reference import ReferenceData
 
-BLURRED_EVERY_US = 3600 * 1_000_000
+SECOND_US = 1_000_000
+BLURRED_EVERY_US = 3600 * SECOND_US
 """A ping inside a geofence that is not accurate enough is recorded at most once in this time, a device and store."""
-CHANGED_FOR_US = 600 * 1_000_000
-"""For so long after a geofence changed, a device that was never seen before is taken to have been there already."""
+CHANGED_FOR_US = 600 * SECOND_US
+"""For so long after a geofence changed, a device of unknown whereabouts is taken to have been there already."""
 
 
 def decide(
@@ -34,7 +28,8 @@ def decide(
     """Return the device's state after *ping*, and what the ping leads to.
 
     The state is as good as absent for an event enqueued more than `state_ttl_us` after its last change. A ping older
-    than the newest moves nothing; without a state, one older than the maximum age when it was enqueued moves nothing.
+    than the newest moves nothing; without a state, one older than the maximum age when it was enqueued moves nothing,
+    and one that neither enters a geofence nor is recorded leaves no state.
     """
     if state is not None and ping.enqueued_at_us - state.changed_us > state_ttl_us:
         state = None
@@ -44,7 +39,9 @@ def decide(
     elif ping.tracked_at_us < state.newest_us:
         return state, NOTHING
     move = _move(state, ping, reference)
-    blurred = _blurred(state, ping, reference, move)
+    blurred = _blurred(state, ping, reference, move.visits)
+    if state is None and not move.visits and not blurred:
+        return None, NOTHING
     if not (move.exits or move.chances or blurred):
         return _after(state, ping, reference, move, None, blurred, state_ttl_us), NOTHING
     choice = choose(state, ping, reference, budget, move.chances)
@@ -53,7 +50,7 @@ def decide(
         *choice.decisions,
         *(_low_accuracy(ping, reference, near) for near in blurred),
     )
-    after = _after(state, ping, reference, move, choice, blurred, state_ttl_us)
+    after = _after(state, ping, reference, move, choice.winner, blurred, state_ttl_us)
     return after, Outputs(decisions, _offers(choice, reference))
 
 
@@ -67,71 +64,71 @@ class _Move(NamedTuple):
 
     visits: dict[str, Visit]
     exits: list[tuple[str, Ended]]
+    """The visits that ended, by store id."""
     chances: list[Chance]
     """The transitions at which promotions are considered, in the order of the stores near."""
 
 
 def _move(state: DeviceState | None, ping: SeenPing, reference: ReferenceData) -> _Move:
     """Follow the visits that there are, and begin those at the geofences that the ping is in."""
-    store_ids, rows = reference.stores.store_id, reference.store_rows
-    move = _Move({}, [], [])
-    near = {store_ids[item.store]: item for item in ping.near}
-    open_visits = state.visits if state is not None else {}
-    # A device leaves a store when that store is no longer near, so look where it was as well as where it is. A store
-    # that was removed ends its visits quietly.
-    for store_id in sorted(open_visits.keys() - near.keys()):
-        row = rows.get(store_id)
-        if row is not None:
-            _follow(open_visits[store_id], row, None, state, ping, reference, move)
-    for store_id, item in near.items():
-        _follow(open_visits.get(store_id), item.store, item, state, ping, reference, move)
+    move, at_us = _Move({}, [], []), ping.tracked_at_us
+    for store, near, before in _looked_at(state, ping, reference):
+        fix = _fix(store, near, ping, reference)
+        if before is None and fix is not Fix.WITHIN:
+            continue
+        loitering_us = round(reference.stores.loitering_delay_s[store] * SECOND_US)
+        visit, ended, transitions = follow(
+            before, fix, at_us, loitering_us=loitering_us, parameters=reference.presence
+        )  # fmt: skip
+        store_id = reference.stores.store_id[store]
+        if ended is not None:
+            move.exits.append((store_id, ended))
+        if visit is None:
+            continue
+        chances: tuple[Transition | None, ...] = tuple(item for item in transitions if item is not Transition.EXIT)
+        if Transition.ENTER in chances and _was_there(state, store, ping, reference):
+            # Nothing that the device did: it is inside from here on, and may dwell from the next ping on.
+            visit, chances = Visit(at_us, at_us), (None,)
+        move.visits[store_id] = visit
+        move.chances.extend(_chance(store, transition, near, visit) for transition in chances)
     return move
 
 
-def _follow(
-    visit: Visit | None,
-    store: int,
-    near: Near | None,
-    state: DeviceState | None,
-    ping: SeenPing,
-    reference: ReferenceData,
-    move: _Move,
-) -> None:
-    """Add to *move* what the ping makes of one store."""
-    fix = _fix(store, near, ping, reference)
-    if visit is None and fix is not Fix.WITHIN:
-        return
-    loitering_us = round(reference.stores.loitering_delay_s[store] * 1_000_000)
-    visit, ended, transitions = follow(
-        visit, fix, ping.tracked_at_us, loitering_us=loitering_us, parameters=reference.presence
-    )
-    store_id = reference.stores.store_id[store]
-    if ended is not None:
-        move.exits.append((store_id, ended))
-    if visit is None:
-        return
-    move.visits[store_id] = visit
-    if not transitions:
-        return
+def _looked_at(
+    state: DeviceState | None, ping: SeenPing, reference: ReferenceData
+) -> Iterator[tuple[int, Near | None, Visit | None]]:
+    """Each store where the device was or is near: its row, how near the ping is, and the visit there.
+
+    A device leaves a store when that store is no longer near, so look where it was as well as where it is. A store
+    that was removed is not looked at, which ends its visits quietly.
+    """
+    store_ids, visits = reference.stores.store_id, {} if state is None else state.visits
+    if visits:
+        for store_id in sorted(visits.keys() - {store_ids[near.store] for near in ping.near}):
+            store = reference.store_rows.get(store_id)
+            if store is not None:
+                yield store, None, visits[store_id]
+    for near in ping.near:
+        yield near.store, near, visits.get(store_ids[near.store])
+
+
+def _chance(store: int, transition: Transition | None, near: Near | None, visit: Visit) -> Chance:
     assert near is not None, "who enters or dwells is inside"
-    if Transition.ENTER in transitions and _was_there(state, store, ping, reference):
-        move.chances.append(Chance(store, None, near.distance_m, visit.entered_us))
-        transitions = tuple(item for item in transitions if item is not Transition.ENTER)
-    move.chances.extend(
-        Chance(store, transition, near.distance_m, visit.entered_us)
-        for transition in transitions
-        if transition is not Transition.EXIT
-    )
+    return Chance(store, transition, near.distance_m, visit.entered_us)
+
+
+def _is_accurate(ping: SeenPing, reference: ReferenceData) -> bool:
+    """Whether the ping can tell inside from outside. Unknown accuracy is the one unknown that passes."""
+    return ping.accuracy_m is None or ping.accuracy_m <= reference.presence.max_accuracy_m
 
 
 def _fix(store: int, near: Near | None, ping: SeenPing, reference: ReferenceData) -> Fix:
-    accuracy_m = ping.accuracy_m
-    is_accurate = accuracy_m is None or accuracy_m <= reference.presence.max_accuracy_m
-    if near is not None:
-        if not is_accurate:
-            return Fix.BLURRED
-        return Fix.WITHIN if near.inside else Fix.MARGIN
-    if not accuracy_m or reference.index.is_beyond(store, ping.latitude, ping.longitude, by_m=accuracy_m):
+    is_accurate = _is_accurate(ping, reference)
+    if near is not None and near.inside and is_accurate:
+        return Fix.WITHIN
+    if near is None and (
+        not ping.accuracy_m or reference.index.is_beyond(store, ping.latitude, ping.longitude, by_m=ping.accuracy_m)
+    ):
         return Fix.AWAY
     return Fix.MARGIN if is_accurate else Fix.BLURRED
 
@@ -149,18 +146,20 @@ def _was_there(state: DeviceState | None, store: int, ping: SeenPing, reference:
     return changed_us is not None and ping.enqueued_at_us - changed_us < CHANGED_FOR_US
 
 
-def _blurred(state: DeviceState | None, ping: SeenPing, reference: ReferenceData, move: _Move) -> list[Near]:
+def _blurred(
+    state: DeviceState | None, ping: SeenPing, reference: ReferenceData, visits: dict[str, Visit]
+) -> list[Near]:
     """The geofences with promotions that the ping would have entered, had it been accurate enough to tell."""
-    if ping.accuracy_m is None or ping.accuracy_m <= reference.presence.max_accuracy_m:
+    if _is_accurate(ping, reference):
         return []
     said = {} if state is None else state.blurred
-    store_ids = reference.stores.store_id
+    store_ids, newest_us = reference.stores.store_id, ping.tracked_at_us - BLURRED_EVERY_US
     return [
         near
         for near in ping.near
         if near.inside
-        and store_ids[near.store] not in move.visits
-        and ping.tracked_at_us - said.get(store_ids[near.store], -BLURRED_EVERY_US) >= BLURRED_EVERY_US
+        and (store_id := store_ids[near.store]) not in visits
+        and said.get(store_id, newest_us) <= newest_us
         and reference.promotions_at(near.store)
     ]
 
@@ -170,26 +169,33 @@ def _after(
     ping: SeenPing,
     reference: ReferenceData,
     move: _Move,
-    choice: Choice | None,
+    winner: Candidate | None,
     blurred: list[Near],
     state_ttl_us: int,
 ) -> DeviceState:
-    """The state after the ping; who was held out is remembered like who was sent, so that the groups stay alike."""
+    """The state after the ping. Who was held out is remembered like who was sent, so that the groups stay alike."""
     at_us, store_ids = ping.tracked_at_us, reference.stores.store_id
-    is_accurate = ping.accuracy_m is None or ping.accuracy_m <= reference.presence.max_accuracy_m
     state = state or DeviceState(at_us, ping.enqueued_at_us)
     contacts, offered_us, said = state.contacts, state.offered_us, state.blurred
-    if any(at_us - then >= state_ttl_us for then in contacts.values()):
-        contacts = {store_id: then for store_id, then in contacts.items() if at_us - then < state_ttl_us}
-    if choice is not None and choice.winner is not None:
-        contacts = {**contacts, store_ids[choice.winner.chance.store]: at_us}
+    if any(at_us - contact.at_us >= state_ttl_us for contact in contacts.values()):
+        contacts = {key: contact for key, contact in contacts.items() if at_us - contact.at_us < state_ttl_us}
+    if winner is not None and winner.promotion is not None:
+        contacts = contacts | {store_ids[winner.chance.store]: Contact(at_us, winner.promotion.promotion_id)}
         offered_us = (*offered_us[1 - OFFERS_REMEMBERED :], at_us)
     if said:
         said = {store_id: then for store_id, then in said.items() if at_us - then < BLURRED_EVERY_US}
     if blurred:
         said = said | {store_ids[near.store]: at_us for near in blurred}
-    place = Place(at_us, ping.latitude, ping.longitude) if is_accurate else state.place
-    return DeviceState(at_us, ping.enqueued_at_us, place, move.visits, contacts, offered_us, said)
+    return DeviceState(
+        at_us, ping.enqueued_at_us, _place(state, ping, reference, move), move.visits, contacts, offered_us, said
+    )  # fmt: skip
+
+
+def _place(state: DeviceState, ping: SeenPing, reference: ReferenceData, move: _Move) -> Place | None:
+    if _is_accurate(ping, reference):
+        return Place(ping.tracked_at_us, ping.latitude, ping.longitude)
+    # A blurred ping that is surely away from where the device was tells that it moved, and not whereto.
+    return None if move.exits else state.place
 
 
 def _exit(ping: SeenPing, reference: ReferenceData, store_id: str, ended: Ended) -> Decision:
@@ -217,10 +223,8 @@ def _low_accuracy(ping: SeenPing, reference: ReferenceData, near: Near) -> Decis
 
 
 def _offers(choice: Choice, reference: ReferenceData) -> tuple[Offer, ...]:
-    if not choice.is_sent or choice.winner is None:
+    if choice.sent is None:
         return ()
-    stores, winner = reference.stores, choice.winner
-    promotion, store = winner.promotion, winner.chance.store
-    assert promotion is not None, "what is sent is a promotion"
-    decision = next(item for item in choice.decisions if item.outcome is Outcome.SENT)
-    return (Offer(decision, promotion, stores.merchant[store], stores.location[store]),)
+    assert choice.winner is not None and choice.winner.promotion is not None, "what is sent is a promotion"  # noqa: PT018
+    stores, store = reference.stores, choice.winner.chance.store
+    return (Offer(choice.sent, choice.winner.promotion, stores.merchant[store], stores.location[store]),)

@@ -16,6 +16,13 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     longitude: float
 
 
+class Contact(msgspec.Struct, frozen=True, gc=False):
+    """The latest offer that the device got at one store, or was held out of."""
+
+    at_us: int
+    promotion_id: str
+
+
 class DeviceState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """All that is remembered about one device; times are `tracked_at` in microseconds since 1970 UTC."""
 
@@ -26,9 +33,9 @@ class DeviceState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     place: Place | None = None
     visits: dict[str, Visit] = {}
     """By store id."""
-    contacts: dict[str, int] = {}
-    """When the device last got an offer of a store (or was held out of it), by store id."""
+    contacts: dict[str, Contact] = {}
+    """By store id."""
     offered_us: tuple[int, ...] = ()
-    """The times of its latest offers at any store, in order."""
+    """The times of its latest offers at any store, in order; those that it was held out of count like the others."""
     blurred: dict[str, int] = {}
     """When a ping inside a geofence was last recorded as not accurate enough, by store id."""

@@ -46,7 +46,7 @@ class DayWindow:
 
     def contains(self, local: datetime) -> bool:
         """Whether the local time is in a window that began on one of the days."""
-        minute = local.hour * 60 + local.minute
+        minute = minute_of_day(local)
         if not self.window.contains(minute):
             return False
         began_yesterday = self.window.spans_midnight and minute < self.window.to_minute
@@ -73,6 +73,11 @@ def zone(name: str) -> ZoneInfo:
 def local_time(instant_us: int, time_zone: str) -> datetime:
     """What the clock shows there at that instant (microseconds since 1970 UTC)."""
     return datetime.fromtimestamp(instant_us // 1_000_000, zone(time_zone))
+
+
+def minute_of_day(local: datetime) -> int:
+    """The minute that the clock shows, 0 to 1439."""
+    return local.hour * 60 + local.minute
 
 
 def local_date(instant_us: int, time_zone: str) -> date:

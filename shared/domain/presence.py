@@ -28,7 +28,7 @@ class Fix(Enum):
     """Where one position fix lies, relative to one geofence."""
 
     BLURRED = auto()
-    """Not accurate enough to tell."""
+    """Not accurate enough to tell anything."""
     MARGIN = auto()
     """Neither inside nor surely outside: in the exit margin, or in it for all that the accuracy tells."""
     AWAY = auto()
@@ -47,7 +47,7 @@ class Sighting(Enum):
     LEFT = auto()
     """Outside for the exit delay, by at least two pings."""
     LOST = auto()
-    """Nothing has shown it inside for too long: the visit ended with the last ping that did."""
+    """Nothing has shown it inside for too long, and it was not at rest: the last ping that did ended the visit."""
     WITHIN = auto()
     """Inside."""
     STAYED = auto()
@@ -85,14 +85,17 @@ class Visit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     away_us: int | None = None
     """Since when all pings that could tell showed it outside, None while they do not."""
     is_dwelling: bool = False
+    is_doubted: bool = False
+    """Whether a ping since `inside_us` could tell, and did not show it inside: so it was not at rest all the time."""
 
     @property
     def presence(self) -> Presence:
+        """INSIDE or DWELLING."""
         return Presence.DWELLING if self.is_dwelling else Presence.INSIDE
 
 
 class Ended(msgspec.Struct, frozen=True, gc=False):
-    """A visit that a ping showed to be over."""
+    """A visit that a ping showed to be over: it left with the first ping away, or, if silent, the last one inside."""
 
     entered_us: int
     left_us: int
@@ -103,57 +106,72 @@ def follow(
 ) -> tuple[Visit | None, Ended | None, tuple[Transition, ...]]:
     """What a fix at `at_us` makes of a visit (None: outside): the visit then, the one that it ended, the transitions.
 
-    A ping that comes back after too long a silence ends the old visit and begins a new one: EXIT, then ENTER.
+    `at_us` is not before any earlier fix of the visit. A ping that comes back after too long a silence ends the old
+    visit and begins a new one: EXIT, then ENTER.
     """
-    ended: Ended | None = None
-    transitions: tuple[Transition, ...] = ()
-    if visit is not None:
-        sighting = sight(visit, fix, at_us, loitering_us=loitering_us, parameters=parameters)
-        presence, transitions = NEXT[visit.presence, sighting]
-        if presence is not Presence.OUTSIDE:
-            return _moved(visit, fix, at_us, presence), None, transitions
-        ended = Ended(visit.entered_us, _left_us(visit, sighting))
-    sighting = _first_sight(fix, loitering_us)
-    presence, began = NEXT[Presence.OUTSIDE, sighting]
+    if visit is None:
+        visit, transitions = _begin(fix, at_us, loitering_us)
+        return visit, None, transitions
+    sighting = sight(visit, fix, at_us, loitering_us=loitering_us, parameters=parameters)
+    presence, transitions = NEXT[visit.presence, sighting]
     if presence is not Presence.OUTSIDE:
-        visit = Visit(at_us, at_us, None, presence is Presence.DWELLING)
-        return visit, ended, transitions + began
-    return None, ended, transitions
+        return _go_on(visit, fix, at_us, presence), None, transitions
+    following, began = _begin(fix, at_us, loitering_us)
+    return following, Ended(visit.entered_us, _left_us(visit, sighting)), transitions + began
 
 
 def sight(visit: Visit, fix: Fix, at_us: int, *, loitering_us: int, parameters: PresenceParameters) -> Sighting:
     """What the fix means for a device that was inside."""
-    silent_us = at_us - visit.inside_us
-    if visit.away_us is not None and fix is Fix.AWAY and at_us - visit.away_us >= parameters.exit_delay_s * SECOND_US:
+    if fix is Fix.AWAY and _has_left(visit, at_us, parameters):
         return Sighting.LEFT
-    if silent_us > REST_US:
+    if _is_lost(visit, fix, at_us, parameters):
         return Sighting.LOST
-    if silent_us > parameters.visit_timeout_s * SECOND_US:
-        # Inside again: it was at rest all the time, unless it was seen outside meanwhile.
-        was_elsewhere = fix in (Fix.MARGIN, Fix.AWAY) or (fix is Fix.WITHIN and visit.away_us is not None)
-        if was_elsewhere:
-            return Sighting.LOST
-    if fix is Fix.AWAY:
-        return Sighting.AWAY
-    if fix is not Fix.WITHIN:
-        return Sighting.UNCLEAR
-    return Sighting.STAYED if at_us - visit.entered_us >= loitering_us else Sighting.WITHIN
+    return _sight_now(fix, at_us - visit.entered_us, loitering_us)
 
 
-def _first_sight(fix: Fix, loitering_us: int) -> Sighting:
-    if fix is not Fix.WITHIN:
-        return Sighting.AWAY if fix is Fix.AWAY else Sighting.UNCLEAR
-    return Sighting.STAYED if loitering_us <= 0 else Sighting.WITHIN
+def _has_left(visit: Visit, at_us: int, parameters: PresenceParameters) -> bool:
+    """Whether another ping away confirms the first one. One that a phone sent twice, of one time, is not two."""
+    if visit.away_us is None or at_us == visit.away_us:
+        return False
+    return at_us - visit.away_us >= parameters.exit_delay_s * SECOND_US
 
 
-def _moved(visit: Visit, fix: Fix, at_us: int, presence: Presence) -> Visit:
+def _is_lost(visit: Visit, fix: Fix, at_us: int, parameters: PresenceParameters) -> bool:
+    """Whether the visit ended in silence. Phones at rest send nothing: one that is inside again stayed, up to 4 h."""
+    silent_us = at_us - visit.inside_us
+    if silent_us > REST_US:
+        return True
+    if silent_us <= parameters.visit_timeout_s * SECOND_US or fix is Fix.BLURRED:
+        return False
+    return fix is not Fix.WITHIN or visit.is_doubted
+
+
+def _sight_now(fix: Fix, inside_for_us: int, loitering_us: int) -> Sighting:
+    """What the fix means by itself."""
     if fix is Fix.WITHIN:
-        return Visit(visit.entered_us, at_us, None, presence is Presence.DWELLING)
-    if fix is Fix.MARGIN:
-        return visit if visit.away_us is None else Visit(visit.entered_us, visit.inside_us, None, visit.is_dwelling)
-    if fix is Fix.AWAY and visit.away_us is None:
-        return Visit(visit.entered_us, visit.inside_us, at_us, visit.is_dwelling)
-    return visit
+        return Sighting.STAYED if inside_for_us >= loitering_us else Sighting.WITHIN
+    return Sighting.AWAY if fix is Fix.AWAY else Sighting.UNCLEAR
+
+
+def _begin(fix: Fix, at_us: int, loitering_us: int) -> tuple[Visit | None, tuple[Transition, ...]]:
+    """What a fix makes of a device that was outside."""
+    presence, transitions = NEXT[Presence.OUTSIDE, _sight_now(fix, 0, loitering_us)]
+    if presence is Presence.OUTSIDE:
+        return None, transitions
+    return Visit(at_us, at_us, is_dwelling=presence is Presence.DWELLING), transitions
+
+
+def _go_on(visit: Visit, fix: Fix, at_us: int, presence: Presence) -> Visit:
+    """The visit that a fix did not end."""
+    entered_us, is_dwelling = visit.entered_us, presence is Presence.DWELLING
+    if fix is Fix.WITHIN:
+        return Visit(entered_us, at_us, None, is_dwelling)
+    if fix is Fix.BLURRED:
+        return visit
+    away_us = None
+    if fix is Fix.AWAY:
+        away_us = at_us if visit.away_us is None else visit.away_us
+    return Visit(entered_us, visit.inside_us, away_us, is_dwelling, is_doubted=True)
 
 
 def _left_us(visit: Visit, sighting: Sighting) -> int:

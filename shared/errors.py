@@ -11,6 +11,7 @@
   x ReferenceRefused       stores or promotions with faults: carries all of them, by line
   x RequestRefused         a request over HTTP asks for what is not valid or not allowed
   x CaptureFileUnreadable  a capture file that is not Avro, or is cut short: poison, not a retry
+  x ReplayRefused          a replay cannot give what is asked for; says why, and what would be possible
   x CaptureFileTooOld      a capture file so old that nothing can tell whether silver has it: poison as well
 
 A ping that cannot be used is no exception: it is a value with a reason (`shared.domain.pings`), and goes to quarantine.
@@ -61,6 +62,10 @@ class ReferenceRefused(FootfallError):
 
 class RequestRefused(FootfallError):
     """A request over HTTP cannot be served as it is; the message names what would be valid."""
+
+
+class ReplayRefused(FootfallError):
+    """A replay cannot give what is asked for; the message says why, and what would be possible."""
 
 
 class CaptureFileUnreadable(FootfallError):

@@ -16,7 +16,7 @@ from shared.adapters.avro_container import Block, ByteStream, open_container
 from shared.adapters.azure_clients import is_transient
 from shared.adapters.capture_records import RecordReader, Records, SchemaNotRead, TimeNotRead, record_reader
 from shared.errors import CaptureFileUnreadable, LakeUnavailable
-from shared.medallion.bronze import CAPTURED
+from shared.medallion.bronze import CAPTURED, CapturePath
 from shared.medallion.tables import INSTANT
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,25 @@ class CaptureContainer:
         when the storage does not answer.
         """
         yield from read_frames(path, self._pieces(path))
+
+    def sizes(self, hub: str) -> dict[CapturePath, int]:
+        """The capture files of a hub, in whatever order, with their sizes in bytes.
+
+        Raises CaptureFileUnreadable for an Avro file of the hub that has no capture file's name, and LakeUnavailable
+        when the storage does not answer.
+        """
+        try:
+            return {
+                CapturePath.parse(blob.name): blob.size
+                for blob in self._container.list_blobs()
+                if f"/{hub}/" in blob.name and blob.name.endswith(".avro")  # storage with folders lists those as well
+            }
+        except ResourceNotFoundError:
+            return {}  # nothing was captured yet
+        except AzureError as error:
+            if is_transient(error):
+                raise LakeUnavailable(f"the capture files of {hub} could not be listed: {error}") from error
+            raise
 
     def _pieces(self, path: str) -> Iterator[bytes]:
         try:

@@ -51,13 +51,18 @@ def refine_decisions(
 ) -> pl.DataFrame:
     """The decisions of a captured frame, in its order; *decoded* came from the frame's bodies."""
     events = captured[decoded.rows]
-    data = [event.data for event in decoded.events]
-    decisions = pl.DataFrame(
+    decisions = decision_rows(decoded.events, keys, events["enqueued_at"])
+    return DECISIONS.conform(pl.concat([decisions, provenance(events, file)], how="horizontal"))
+
+
+def decision_rows(events: Sequence[DecisionEvent], keys: DeviceKeys, keyed_at: pl.Series) -> pl.DataFrame:
+    """The columns of decisions that say what was decided; the device's key is the one of its instant in *keyed_at*."""
+    data = [event.data for event in events]
+    return pl.DataFrame(
         {
-            "decision_id": pl.Series([event.id for event in decoded.events], dtype=pl.String),
-            **columns(decoded.events, {"time": INSTANT}),
-            "device_key": keys.key([item.device_id for item in data], events["enqueued_at"].to_physical().to_numpy()),
+            "decision_id": pl.Series([event.id for event in events], dtype=pl.String),
+            **columns(events, {"time": INSTANT}),
+            "device_key": keys.key([item.device_id for item in data], keyed_at.to_physical().to_numpy()),
             **columns(data, DATA_COLUMNS),
         }
     ).rename({"time": "decided_at"})
-    return DECISIONS.conform(pl.concat([decisions, provenance(events, file)], how="horizontal"))

@@ -8,6 +8,7 @@ terms of second order. So a pair costs no trigonometry but one arcsine, and noth
 antimeridian or between equal points.
 """
 
+import math
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -77,3 +78,42 @@ def arc_m(
     direction_2 = along_axis * along_axis / np.maximum(squared, np.finfo(np.float64).tiny)
     half_curvature = 0.25 * (a.curvature[rows_a] + b.curvature[rows_b]) * (1 + SECOND_ECCENTRICITY_2 * direction_2)
     return np.arcsin(np.minimum(half_curvature * np.sqrt(squared), 1.0)) / half_curvature
+
+
+class EarthPoint(NamedTuple):
+    """One position on the ellipsoid, as a row of EarthPoints."""
+
+    x: float
+    y: float
+    z: float
+    curvature: float
+
+
+def earth_point(latitude: float, longitude: float) -> EarthPoint:
+    """`earth_points` of one position: a hundred times as fast as a column of one row."""
+    phi, lam = math.radians(latitude), math.radians(longitude)
+    sine = math.sin(phi)
+    curvature = math.sqrt(1 - ECCENTRICITY_2 * sine * sine) / EQUATORIAL_RADIUS_M
+    from_axis = math.cos(phi) / curvature
+    along_axis = (1 - ECCENTRICITY_2) * sine / curvature
+    return EarthPoint(from_axis * math.cos(lam), from_axis * math.sin(lam), along_axis, curvature)
+
+
+def one_arc_m(a: EarthPoint, b: EarthPoint) -> float:
+    """`arc_m` of one pair; `error_bound_m` says how far from `geodesic_m` it may be."""
+    x, y, z = a.x - b.x, a.y - b.y, a.z - b.z
+    squared = x * x + y * y + z * z
+    direction_2 = z * z / squared if squared else 0.0
+    half_curvature = 0.25 * (a.curvature + b.curvature) * (1 + SECOND_ECCENTRICITY_2 * direction_2)
+    return math.asin(min(half_curvature * math.sqrt(squared), 1.0)) / half_curvature
+
+
+def error_bound_m(distance_m: float) -> float:
+    """How far the geodesic may be from a distance that `arc_m` or `one_arc_m` gave, of any length.
+
+    The next lengths' bounds hold a little before the lengths that they are proven or measured for, since the distance
+    has that error itself.
+    """
+    if distance_m < 0.99 * ERROR_BOUND_REACH_M:
+        return ERROR_BOUND_M
+    return 0.06 if distance_m < 990_000 else 0.006 * distance_m

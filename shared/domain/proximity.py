@@ -1,27 +1,37 @@
-"""Exact proximity: which stores' geofences a position lies in, by WGS-84 geodesic distance.
+"""Exact proximity: which stores' geofences a position lies in, by WGS-84 geodesic distance or by shapely.
 
 A raster of the Earth lists, for every cell, the stores whose geofence touches it, so a ping looks up one cell, also
 next to a cell's edge, at the antimeridian and at the poles. Of the stores listed there, the chord through the Earth
 rules out the far ones (it is never longer than the geodesic), `geodesic.arc_m` gives the distance of the others, and
-the few that lie within its error bound of a threshold are decided by geopy. So every decision is geopy's, at the cost
-of arithmetic on columns.
+the few that lie within its error bound of a threshold are decided by geopy. So every decision about a circle is
+geopy's, at the cost of arithmetic on columns. A polygon is listed as the circle that holds it; of the pings in there,
+`polygons.PolygonTable` says which are in the polygon, or how far from it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from shapely import MultiPolygon, Polygon
 
 from shared.domain.geodesic import (
     ERROR_BOUND_M,
     ERROR_BOUND_REACH_M,
     LEAST_RADIUS_OF_CURVATURE_M,
+    EarthPoint,
     arc_m,
+    earth_point,
     earth_points,
+    error_bound_m,
     geodesic_m,
+    one_arc_m,
     squared_chord,
 )
+from shared.domain.polygons import PolygonTable
+from shared.domain.ragged import blocks, runs
 
 __all__ = ["GeofenceIndex", "Pairs", "geodesic_m"]
 
@@ -33,8 +43,10 @@ LARGEST_CELL_DEG = 10.0
 PADDING_DEG = 1e-9
 """0.1 mm, a thousand times the rounding of the raster's arithmetic: no ping falls into a cell that was not listed."""
 PADDING_M = 1e-3
-CANDIDATES_A_BLOCK = 1 << 18
-"""A look-up of any size works through its candidates in blocks of this many, which bounds its memory to some 30 MiB."""
+FARTHEST_M = 2.1e7
+"""No two places on Earth are farther apart."""
+
+NO_POLYGONS: Mapping[int, Polygon | MultiPolygon] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,10 +63,12 @@ class Pairs:
 
 
 class GeofenceIndex:
-    """The circular geofences of a store table, ready to be looked up by position; immutable, so safe to share.
+    """The geofences of a store table, ready to be looked up by position; immutable, so safe to share.
 
     The columns are float64, one row a store: degrees WGS-84 (latitude -90 to 90, longitude -180 to 180), `radius_m`
-    positive, radius and `margin_m` together at most 100 km; the table may be empty. Raises ValueError for anything
+    positive, radius and `margin_m` together at most 100 km; the table may be empty. A row with a polygon has that as
+    its geofence: valid, in degrees (longitude, latitude), edges straight in them; the position may be any, but
+    `radius_m` reaches from there to the farthest edge, as `polygons.reach_m` says. Raises ValueError for anything
     else, with the row and what would be valid.
     """
 
@@ -63,12 +77,15 @@ class GeofenceIndex:
         latitude: NDArray[np.float64],
         longitude: NDArray[np.float64],
         radius_m: NDArray[np.float64],
+        polygons: Mapping[int, Polygon | MultiPolygon] = NO_POLYGONS,
         *,
         margin_m: float,
     ) -> None:
         _require_geofences(latitude, longitude, radius_m, margin_m)
         self._latitude, self._longitude, self._radius_m = latitude, longitude, radius_m
+        self._margin_m = margin_m
         self._reach_m = radius_m + margin_m
+        self._polygons = _Polygons(latitude, longitude, radius_m, polygons) if polygons else None
         # The raster lies on a sphere with the ellipsoid's latitudes and longitudes. A step on the ellipsoid is at
         # least as long as the same step on such a sphere of the ellipsoid's least radius of curvature, so this disc
         # covers the geofence.
@@ -83,28 +100,32 @@ class GeofenceIndex:
         self._largest_squared_chord = (self._reach_m[self._row_of_place] + ERROR_BOUND_M) ** 2
 
     def match(self, latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -> Pairs:
-        """All pairs whose geodesic distance is at most radius + margin; `inside` where it is at most the radius.
+        """All pairs of a ping and a store whose geofence it is in, or from which it is at most the margin away.
 
-        Both decisions equal those of `geodesic_m(ping, store)`, without exception; `distance_m` is within 1e-6 m of
-        it. The positions are float64 columns in degrees WGS-84 within range and not NaN, which `decode_pings`
-        guarantees.
+        For circles both decisions (distance at most the radius, at most radius + margin) equal those of
+        `geodesic_m(ping, store)`, without exception. For polygons `inside` is what shapely's `covers` says (the edge
+        is inside, a hole is not), and the margin is measured to the edge: too long by at most 2 mm for margins up to
+        10 km and 1 cm up to 100 km, at any latitude. For both, `distance_m` is the distance to the store's position,
+        within 1e-6 m of geopy's.
+
+        The positions are float64 columns in degrees WGS-84 within range and not NaN, which `decode_pings` guarantees.
         """
         start, count = self._listing.look_up(self._cells.number(latitude, longitude))
-        blocks = [
+        found = [
             self._match_block(latitude[rows], longitude[rows], start[rows], count[rows], rows.start)
-            for rows in _blocks(count)
+            for rows in blocks(count)
         ]
-        if len(blocks) == 1:
-            return blocks[0]
-        columns = zip(*((b.ping, b.store, b.distance_m, b.inside) for b in blocks), strict=True)
+        if len(found) == 1:
+            return found[0]
+        columns = zip(*((b.ping, b.store, b.distance_m, b.inside) for b in found), strict=True)
         return Pairs(*(np.concatenate(column) for column in columns))
 
     def distance_m(
         self, latitude: NDArray[np.float64], longitude: NDArray[np.float64], store_rows: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """The geodesic distance of position i to store `store_rows[i]`, however far.
+        """The geodesic distance of position i to the position of store `store_rows[i]`, however far.
 
-        Compared with the store's radius, or with radius + margin, it decides as `geodesic_m` does, without exception.
+        Compared with a circle's radius, or with radius + margin, it decides as `geodesic_m` does, without exception.
         Its error is below 1e-6 m up to 100 km, 0.05 m up to 1,000 km, 0.002 % up to 5,000 km and 0.5 % anywhere; so a
         comparison that takes off the ping's accuracy first goes wrong only closer to its threshold than that.
         """
@@ -116,15 +137,38 @@ class GeofenceIndex:
         return distance
 
     def is_inside(self, store: int, latitude: float, longitude: float) -> bool:
-        """Whether a position lies in the geofence of the store of that row."""
-        return bool(
-            geodesic_m(latitude, longitude, self._latitude[store], self._longitude[store]) <= self._radius_m[store]
-        )
+        """Whether a position lies in the geofence of the store of that row: as `match` says, for one pair."""
+        if self._polygons is not None and store in self._polygons:
+            return self._polygons.covers(store, latitude, longitude)
+        radius_m = float(self._radius_m[store])
+        distance_m = self._arc_m(store, latitude, longitude)
+        if abs(distance_m - radius_m) <= error_bound_m(distance_m):
+            distance_m = self._geodesic_m(store, latitude, longitude)
+        return distance_m <= radius_m
 
     def is_beyond(self, store: int, latitude: float, longitude: float, *, by_m: float) -> bool:
-        """Whether a position lies farther than `by_m` outside the geofence and its margin."""
-        distance_m = geodesic_m(latitude, longitude, self._latitude[store], self._longitude[store])
-        return bool(distance_m - by_m > self._reach_m[store])
+        """Whether a position lies farther than `by_m` outside the geofence and its margin.
+
+        That is distance - by_m > radius + margin for a circle, by geopy's distance without exception; for a polygon
+        distance - by_m > margin, by the distance to its edge with the error that `match` states.
+        """
+        reach_m = float(self._reach_m[store])
+        distance_m = self._arc_m(store, latitude, longitude)
+        if self._polygons is not None and store in self._polygons:
+            if distance_m - error_bound_m(distance_m) - PADDING_M - by_m > reach_m:
+                return True  # beyond the circle that holds the polygon
+            return self._polygons.distance_m(store, latitude, longitude, self._margin_m + by_m) - by_m > self._margin_m
+        if abs(distance_m - by_m - reach_m) <= error_bound_m(distance_m):
+            distance_m = self._geodesic_m(store, latitude, longitude)
+        return distance_m - by_m > reach_m
+
+    def _arc_m(self, store: int, latitude: float, longitude: float) -> float:
+        place, places = self._place_of_row[store], self._places
+        there = EarthPoint(*(float(column[place]) for column in places))
+        return one_arc_m(earth_point(latitude, longitude), there)
+
+    def _geodesic_m(self, store: int, latitude: float, longitude: float) -> float:
+        return geodesic_m(latitude, longitude, float(self._latitude[store]), float(self._longitude[store]))
 
     def _match_block(
         self,
@@ -135,7 +179,7 @@ class GeofenceIndex:
         first_ping: int,
     ) -> Pairs:
         positions = earth_points(latitude, longitude)
-        ping, offset = _runs(count)
+        ping, offset = runs(count)
         place = self._listing.place[start[ping] + offset]
         squared = squared_chord(positions, ping, self._places, place)
         near = np.flatnonzero(squared <= self._largest_squared_chord[place])
@@ -145,7 +189,11 @@ class GeofenceIndex:
         self._settle(distance, latitude, longitude, ping, store)
         kept = distance <= self._reach_m[store]
         ping, store, distance = ping[kept], store[kept], distance[kept]
-        return Pairs(ping + first_ping, store, distance, distance <= self._radius_m[store])
+        inside = distance <= self._radius_m[store]
+        if self._polygons is not None:
+            kept = self._polygons.settle(inside, latitude[ping], longitude[ping], store, self._margin_m)
+            ping, store, distance, inside = ping[kept], store[kept], distance[kept], inside[kept]
+        return Pairs(ping + first_ping, store, distance, inside)
 
     def _settle(
         self,
@@ -161,6 +209,66 @@ class GeofenceIndex:
         for pair in np.flatnonzero(undecided):  # about one pair in ten million of real ones
             i, j = ping[pair], store[pair]
             distance_m[pair] = geodesic_m(latitude[i], longitude[i], self._latitude[j], self._longitude[j])
+
+
+class _Polygons:
+    """The stores whose geofences are polygons."""
+
+    def __init__(
+        self,
+        latitude: NDArray[np.float64],
+        longitude: NDArray[np.float64],
+        radius_m: NDArray[np.float64],
+        polygons: Mapping[int, Polygon | MultiPolygon],
+    ) -> None:
+        shapes = _require_polygons(polygons, len(latitude))
+        self._stores = np.array(sorted(polygons), dtype=np.int64)
+        self._row = {store: row for row, store in enumerate(self._stores.tolist())}
+        self._row_of_store = np.full(len(latitude), -1)
+        self._row_of_store[self._stores] = np.arange(len(self._stores))
+        self._table = PolygonTable(shapes, latitude[self._stores], longitude[self._stores])
+        for row in np.flatnonzero(self._table.reach_m > radius_m[self._stores] + PADDING_M)[:1]:
+            store, reach_m = self._stores[row], self._table.reach_m[row]
+            raise ValueError(f"store row {store}: radius_m is {radius_m[store]}; its polygon reaches {reach_m:.3f} m")
+
+    def __contains__(self, store: int) -> bool:
+        return store in self._row
+
+    def settle(
+        self,
+        inside: NDArray[np.bool_],
+        latitude: NDArray[np.float64],
+        longitude: NDArray[np.float64],
+        store: NDArray[np.int64],
+        margin_m: float,
+    ) -> NDArray[np.bool_]:
+        """Put the truth about polygons into `inside`, a pair a row; return which pairs are near."""
+        row = self._row_of_store[store]
+        pair = np.flatnonzero(row >= 0)
+        row, latitude, longitude = row[pair], latitude[pair], longitude[pair]
+        covered = self._table.covers(row, latitude, longitude)
+        inside[pair] = covered
+        out = np.flatnonzero(~covered)
+        distance_m = self._table.distance_m(row[out], latitude[out], longitude[out], limit_m=margin_m)
+        near = np.ones(len(store), np.bool_)
+        near[pair[out]] = distance_m <= margin_m
+        return near
+
+    def covers(self, store: int, latitude: float, longitude: float) -> bool:
+        """Whether the polygon of one store covers a position."""
+        return bool(self._table.covers(*self._columns(store, latitude, longitude))[0])
+
+    def distance_m(self, store: int, latitude: float, longitude: float, limit_m: float) -> float:
+        """The distance of a position to the polygon of one store, 0 within; if above the limit, any above it."""
+        columns = self._columns(store, latitude, longitude)
+        if self._table.covers(*columns)[0]:
+            return 0.0
+        return float(self._table.distance_m(*columns, limit_m=min(limit_m, FARTHEST_M))[0])
+
+    def _columns(
+        self, store: int, latitude: float, longitude: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        return np.array([self._row[store]]), np.array([latitude]), np.array([longitude])
 
 
 class _Cells:
@@ -190,14 +298,14 @@ class _Cells:
         reach = np.degrees(angle) + PADDING_DEG
         lowest = self._row(np.maximum(latitude - reach, -90))
         highest = self._row(np.minimum(latitude + reach, 90))
-        disc, offset = _runs(highest - lowest + 1)
+        disc, offset = runs(highest - lowest + 1)
         row = lowest[disc] + offset
         half_width = self._half_width_deg(row, latitude[disc], angle[disc])
         columns, scale = self._columns[row], self._columns_a_degree[row]
         west = np.floor((longitude[disc] + 180 - half_width) * scale).astype(np.int64)
         east = np.floor((longitude[disc] + 180 + half_width) * scale).astype(np.int64)
         count = np.where(half_width >= 90, columns, np.minimum(east - west + 1, columns))
-        band, offset = _runs(count)
+        band, offset = runs(count)
         return self._first[row][band] + (west[band] + offset) % columns[band], disc[band]
 
     def _row(self, latitude: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -268,23 +376,6 @@ def _cell_size_deg(angle: NDArray[np.float64]) -> float:
     return float(np.clip(size, LEAST_CELL_DEG, LARGEST_CELL_DEG))
 
 
-def _runs(count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For counts 2, 0, 3 the rows 0 0 2 2 2 and the offsets 0 1 0 1 2."""
-    row = np.repeat(np.arange(len(count)), count)
-    return row, np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-
-
-def _blocks(count: NDArray[np.int64]) -> Iterator[slice]:
-    """Cut rows into slices of about CANDIDATES_A_BLOCK candidates each; a single row may have more."""
-    total = np.cumsum(count)
-    first = 0
-    while first < len(count) or first == 0:
-        done = total[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(total, done + CANDIDATES_A_BLOCK, side="right")))
-        yield slice(first, last)
-        first = last
-
-
 def _require_geofences(
     latitude: NDArray[np.float64], longitude: NDArray[np.float64], radius_m: NDArray[np.float64], margin_m: float
 ) -> None:
@@ -301,3 +392,18 @@ def _require_geofences(
     ):
         for row in np.flatnonzero(~valid)[:1]:
             raise ValueError(f"store row {row}: {name} is {column[row]}; valid are {words}")
+
+
+def _require_polygons(polygons: Mapping[int, Polygon | MultiPolygon], stores: int) -> NDArray[np.object_]:
+    """The polygons as a column, in the order of their stores' rows."""
+    for store in polygons:
+        if not 0 <= store < stores:
+            raise ValueError(f"a polygon is of store row {store}; valid are 0 to {stores - 1}")
+    rows = sorted(polygons)
+    shapes = np.array([polygons[row] for row in rows], dtype=np.object_)
+    bounds = shapely.bounds(shapes)
+    valid = (np.abs(bounds) <= (180, 90, 180, 90)).all(axis=1)  # the bounds of nothing are NaN
+    for row in np.flatnonzero(~valid)[:1]:
+        words = "some points, longitude -180 to 180, latitude -90 to 90"
+        raise ValueError(f"store row {rows[row]}: the polygon's bounds are {bounds[row].tolist()}; valid are {words}")
+    return shapes

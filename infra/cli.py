@@ -24,6 +24,7 @@ COMMANDS = {
     "reference": "reference",
     "send": "send",
     "offers": "results",
+    "why": "why",
     "tables": "results",
     "flush": "results",
 }

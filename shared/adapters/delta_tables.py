@@ -158,6 +158,26 @@ class DeltaTables:
         with self._handle(table) as handle:
             return _scan(table, handle.delta.file_uris(), handle.access)
 
+    def between(self, table: Table, instant: str, start: datetime, end: datetime) -> pl.LazyFrame:
+        """The rows whose instant lies there, the end exclusive; none while the table does not exist."""
+        handle = self._open_existing(table)
+        if handle is None:
+            return table.empty().lazy()
+        with _errors_of(table):
+            return TableSnapshot(table, handle, self._storage.location(table)).scan(instant, Periods(((start, end),)))
+
+    def newest(self, table: Table, instant: str) -> datetime | None:
+        """The latest such instant in the table, from its log alone; None while there is none."""
+        handle = self._open_existing(table)
+        if handle is None:
+            return None
+        with _errors_of(table):
+            files = pl.DataFrame(handle.delta.get_add_actions(flatten=True))
+        bound = f"max.{instant}"
+        latest = files.select(pl.col(bound).cast(INSTANT).max()).item() if bound in files.columns else None
+        assert latest is None or isinstance(latest, datetime)
+        return latest
+
     def summaries(self, tables: Sequence[Table] = LAKE_TABLES) -> list[TableSummary]:
         """Each table, from its log alone."""
         return [self._summary(table) for table in tables]

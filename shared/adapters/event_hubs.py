@@ -34,11 +34,15 @@ class HubInfo:
         """The newest sequence number of each partition, -1 where nothing was ever sent. Raises HubUnavailable."""
         with self._client() as client:
             return {
-                HubPartition.named(self.consumer_group, self._namespace, self.hub, partition_id): int(
+                self.partition(partition_id): int(
                     client.get_partition_properties(partition_id)["last_enqueued_sequence_number"]
                 )
                 for partition_id in client.get_partition_ids()
             }
+
+    def partition(self, partition_id: str) -> HubPartition:
+        """The name under which a partition's state lies; asks nobody."""
+        return HubPartition.named(self.consumer_group, self._namespace, self.hub, partition_id)
 
     @property
     def _namespace(self) -> str:

@@ -65,7 +65,6 @@ class ReplayFolder:
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ReplayRefused(f"{folder} is no replay and not empty: give another --out")
         else:
-            file.parent.mkdir(parents=True)
             _write(file, text)
         return cls(folder)
 
@@ -116,7 +115,9 @@ class ReplayFolder:
             commit_properties=CommitProperties(app_transactions=[Transaction(name, number)]),
         )
         self._numbers[name] = number
-        self._file(name, number - 1).unlink(missing_ok=True)
+        for file in self._file(name, number).parent.glob("*.msgpack"):
+            if file != self._file(name, number):
+                file.unlink()  # also one that was written for a commit that never came
 
     def scan(self) -> pl.LazyFrame:
         """The decisions made so far (shared.medallion.replayed.REPLAYED)."""
@@ -131,15 +132,16 @@ class ReplayFolder:
             return None
 
     def _file(self, name: str, number: int) -> Path:
-        return self.folder / STATE / f"{name}.{number}.msgpack"
+        return self.folder / STATE / name / f"{number}.msgpack"
 
 
 def _name(namespace: str, partition_id: str) -> str:
-    return f"{namespace}.{partition_id}"
+    return f"{namespace}/{partition_id}"
 
 
 def _write(file: Path, content: bytes) -> None:
     """The whole content or nothing, and on the disk when this returns: the commit that follows relies on it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.partial")
     with partial.open("wb") as out:
         out.write(content)

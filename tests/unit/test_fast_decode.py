@@ -63,7 +63,10 @@ def events(decode, bodies, properties, kind="collection_bytes"):
         found = decode(meta.Datum(values, kind), trigger_metadata=metadata)
     except Exception as error:  # noqa: BLE001 - whatever the stock code raises
         return type(error)
-    return [(event.to_dict(), event.enqueued_time, event.metadata, event.get_body()) for event in found]
+    return [
+        (event.to_dict(), event.enqueued_time, event.metadata, event.get_body(), event.iothub_metadata)
+        for event in found
+    ]
 
 
 FAST = fast_decode.decoder(STOCK_DECODE, STOCK)
@@ -88,6 +91,13 @@ def test_every_batch_gives_the_events_of_the_stock_code_or_its_error(properties,
     text = json.dumps(properties, ensure_ascii=escaped)
     bodies = [b"body %d" % number for number in range(len(properties))]
     assert events(FAST, bodies, text) == events(STOCK_DECODE, bodies, text)
+
+
+@pytest.mark.parametrize("name", COMMON)
+@pytest.mark.parametrize("value", [None, True, 1.0, 1.5, 2**70, "1", "", [], {}, [COMMON]], ids=repr)
+def test_a_property_of_another_type_is_read_as_the_stock_code_reads_it(name, value):
+    properties = [COMMON, COMMON | {name: value}]
+    assert events(FAST, [b"a", b"b"], properties) == events(STOCK_DECODE, [b"a", b"b"], properties)
 
 
 @pytest.mark.parametrize(

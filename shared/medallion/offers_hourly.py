@@ -2,41 +2,31 @@
 
 import polars as pl
 
+from shared.domain.decision import DecisionReason
 from shared.medallion.decisions import DECISIONS
 from shared.medallion.gold import GoldTable, Source, by_hour
 from shared.medallion.periods import Grain
 from shared.medallion.tables import INSTANT, gold_table
 
-NOT_SENT_REASONS = (
-    "no_consent",
-    "not_running",
-    "wrong_trigger",
-    "outside_hours",
-    "stale_ping",
-    "low_accuracy",
-    "cooldown",
-    "daily_cap",
-    "too_soon",
-    "quiet_hours",
-    "geofence_changed",
-    "unknown",
-    "outranked",
-    "held_out",
-    "budget_spent",
+NOT_SENT_REASONS = tuple(
+    str(reason)
+    for reason in DecisionReason
+    if reason not in (DecisionReason.NO_PROMOTION, DecisionReason.INTERNAL_ERROR)
 )
-"""The design's closed list of why a promotion was not sent, a column each; `no_promotion` has none to count."""
+"""Why a promotion was not sent, a column each. `no_promotion` has nothing to count, `internal_error` is `failed`."""
 
 
 def count_decisions(decisions: pl.LazyFrame) -> pl.LazyFrame:
-    """Distinct decisions about a promotion, by hour of the ping, store and promotion.
+    """Distinct decisions, by hour of the ping, store and promotion.
 
     considered = sent + failed + the sum of the not_sent columns, always: a reason that is in none of the columns counts
-    in `not_sent_other`.
+    in `not_sent_other`. What kept a store's promotions from being considered one by one (`low_accuracy`) counts in a
+    row without a promotion, and a ping that could not be decided (`failed`) in one without a store.
     """
     outcome, reason = pl.col("outcome"), pl.col("reason")
     not_sent = outcome == "not_sent"
     return (
-        decisions.filter(pl.col("promotion_id").is_not_null())
+        decisions.filter(reason.ne_missing(str(DecisionReason.NO_PROMOTION)))
         .unique(("decision_id", "tracked_at"))  # the same id has the same time, and so the hour stands alone
         .group_by(*by_hour("tracked_at"), "store_id", "promotion_id")
         .agg(

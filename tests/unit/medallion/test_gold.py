@@ -14,7 +14,7 @@ from shared.medallion.decisions import DECISIONS
 from shared.medallion.gps_enriched import GPS_ENRICHED
 from shared.medallion.lake import GOLD_TABLES
 from shared.medallion.offers import OFFERS
-from shared.medallion.offers_hourly import NOT_SENT_REASONS, count_decisions
+from shared.medallion.offers_hourly import OFFERS_HOURLY, count_decisions
 from shared.medallion.pings import PINGS
 from shared.medallion.quarantine import BODIES
 from shared.medallion.store_hourly import count_pings
@@ -96,9 +96,28 @@ def test_a_decision_about_no_promotion_is_none_of_a_promotion():
     assert count_decisions(decisions).collect().is_empty()
 
 
-def test_every_reason_of_the_decision_has_its_column():
-    of_no_promotion = {DecisionReason.NO_PROMOTION, DecisionReason.INTERNAL_ERROR}
-    assert set(DecisionReason) - of_no_promotion <= set(NOT_SENT_REASONS)
+def test_what_is_recorded_without_a_promotion_or_a_store_counts_in_a_row_without_it():
+    decisions = rows(
+        DECISIONS,
+        decision(1, "not_sent", "low_accuracy", promotion_id=None),
+        decision(2, "not_sent", "geofence_changed"),
+        decision(3, "failed", "internal_error", store_id=None, promotion_id=None),
+    )
+    columns = ("store_id", "promotion_id", "not_sent_low_accuracy", "not_sent_geofence_changed", "failed", "considered")
+    assert set(count_decisions(decisions).collect().select(columns).rows()) == {
+        ("s", None, 1, 0, 0, 1),
+        ("s", "p", 0, 1, 0, 1),
+        (None, None, 0, 0, 1, 1),
+    }
+
+
+@pytest.mark.parametrize(
+    "reason", sorted(set(DecisionReason) - {DecisionReason.NO_PROMOTION, DecisionReason.INTERNAL_ERROR})
+)
+def test_every_reason_of_the_decision_has_its_column(reason):
+    (row,) = count_decisions(rows(DECISIONS, decision(1, "not_sent", str(reason)))).collect().rows(named=True)
+    assert (row[f"not_sent_{reason}"], row["not_sent_other"]) == (1, 0)
+    assert f"not_sent_{reason}" in OFFERS_HOURLY.table.schema
 
 
 def test_data_quality_counts_each_hub_by_the_hour_of_enqueueing():

@@ -1,38 +1,54 @@
 """`footfall reference`: check and publish stores and promotions."""
 
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from infra.commands.common import HomeOption, JsonOption, console, print_json, running_stack
+from infra.commands.common import HomeOption, JsonOption, console, errors, print_json, running_stack
 from infra.local.app_settings import read_settings
 from infra.local.home import DEFAULT_HOME, Home
 from shared.adapters.azure_clients import blob_service
 from shared.adapters.reference_catalogue import ReferenceContainer
-from shared.adapters.reference_files import parse_reference
-from shared.workflows.reference import Publication, ReferenceFiles, publish
+from shared.adapters.reference_files import parse_reference, read_reference_files
+from shared.domain.reference import ReferenceData
+from shared.domain.reference_warnings import warnings_of
+from shared.settings import Settings
+from shared.workflows.reference import Publication, publish
 
 reference = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Stores and promotions: check them, publish a version."
 )
 
+DEFAULT_PARTITIONS = Settings.from_env({}).partition_count
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-StoresFile = Annotated[Path, typer.Argument(metavar="STORES", exists=True, dir_okay=False, help="stores.csv")]
+StoresFile = Annotated[
+    Path,
+    typer.Argument(metavar="STORES", exists=True, dir_okay=False, help="The stores: a .csv, or a .geojson (.json)."),
+]
 PromotionsFile = Annotated[
-    Path, typer.Argument(metavar="PROMOTIONS", exists=True, dir_okay=False, help="promotions.json")
+    Path, typer.Argument(metavar="PROMOTIONS", exists=True, dir_okay=False, help="The promotions: a .json.")
+]
+SuppressedFile = Annotated[
+    Path | None,
+    typer.Option("--suppressed", exists=True, dir_okay=False, help="Devices that opted out: a .csv with their ids."),
 ]
 
 
 @reference.command()
 def load(
-    stores: StoresFile, promotions: PromotionsFile, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False
+    stores: StoresFile,
+    promotions: PromotionsFile,
+    suppressed: SuppressedFile = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
 ) -> None:
     """Publish a version; a file with faults is refused whole, with every fault listed."""
-    publication = load_reference(running_stack(home).home, stores, promotions)
+    publication = load_reference(running_stack(home).home, stores, promotions, suppressed)
     entry = publication.entry
     active_from = _EPOCH + timedelta(microseconds=entry.active_from_us)
     if as_json:
@@ -43,10 +59,12 @@ def load(
                 "stores": publication.stores,
                 "promotions": publication.promotions,
                 "was_newest": publication.was_newest,
+                "warnings": publication.warnings,
             }
         )
         return
-    what = f"version {entry.version}: {publication.stores} stores, {publication.promotions} promotions"
+    _print_warnings(publication.warnings)
+    what = f"version {entry.version}: {publication.stores:,} stores, {publication.promotions:,} promotions"
     if publication.was_newest:
         console.print(f"{what}; it was the newest already")
     elif entry.active_from_us == 0:
@@ -56,20 +74,47 @@ def load(
 
 
 @reference.command()
-def check(stores: StoresFile, promotions: PromotionsFile) -> None:
-    """List every fault of the files, by line; needs nothing running."""
-    parsed = parse_reference(stores.read_bytes(), promotions.read_bytes())
-    console.print(f"version {parsed.version}: {len(parsed.stores)} stores, {len(parsed.promotions)} promotions")
+def check(
+    stores: StoresFile,
+    promotions: PromotionsFile,
+    suppressed: SuppressedFile = None,
+    partitions: Annotated[
+        int, typer.Option(min=1, max=2048, help="How many partitions the hub of pings has, to judge budgets by.")
+    ] = DEFAULT_PARTITIONS,
+) -> None:
+    """List every fault of the files, by line, and what is valid but probably not meant; needs nothing running."""
+    parsed = parse_reference(read_reference_files(stores, promotions, suppressed))
+    _print_warnings(warnings_of(parsed, partition_count=partitions, now_us=_now_us()))
+    console.print(f"no faults; version {parsed.version}: {_in_words(parsed)}")
 
 
-def load_reference(home: Home, stores: Path, promotions: Path) -> Publication:
+def load_reference(home: Home, stores: Path, promotions: Path, suppressed: Path | None = None) -> Publication:
     """Publish the files in a running laptop cloud. Raises ReferenceRefused, ReferenceUnavailable."""
     settings = read_settings(home)
     with blob_service(settings.lake_storage) as blobs:
         return publish(
-            ReferenceFiles(stores.read_bytes(), promotions.read_bytes()),
+            read_reference_files(stores, promotions, suppressed),
             store=ReferenceContainer.of(blobs, settings.reference_container),
             parse=parse_reference,
-            clock=lambda: time.time_ns() // 1000,
+            clock=_now_us,
             activation_delay_s=settings.reference_activation_delay_s,
+            partition_count=settings.partition_count,
         )
+
+
+def _in_words(parsed: ReferenceData) -> str:
+    """What the files hold."""
+    stores, polygons = len(parsed.stores), len(parsed.stores.polygons)
+    words = f"{stores:,} stores" + (f" ({polygons:,} of them polygons)" if polygons else "")
+    words += f", {len(parsed.promotions):,} promotions"
+    return words + (f", {len(parsed.suppressed):,} suppressed devices" if parsed.suppressed else "")
+
+
+def _print_warnings(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        errors.print("[yellow]warning:[/yellow]", end=" ")
+        errors.print(warning, markup=False)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1_000

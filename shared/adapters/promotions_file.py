@@ -1,81 +1,32 @@
-"""promotions.json: its bytes become promotions, contact policy and presence parameters, or a list of all that is wrong.
+"""promotions.json: its bytes become promotions, contact policy and presence parameters, or a list of its faults."""
 
-The Structs below are the format: they decode it strictly, and promotions.schema.json is generated from them
-(`python -m shared.adapters.promotions_file` prints it).
-"""
-
-import json
+import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Struct
 
-from shared.domain.promotions import ContactPolicy, PresenceParameters, Promotion, StoreSelector
+from shared.adapters.json_text import parse_json, plain_words, shown
+from shared.adapters.promotions_format import (
+    ContactPolicyEntry,
+    Day,
+    HoursEntry,
+    PromotionEntry,
+    PromotionPolicyEntry,
+    PromotionsFile,
+    QuietHoursEntry,
+    StoresSelected,
+)
+from shared.domain.local_time import ALL_DAYS, DayWindow, WeeklyHours, Window
+from shared.domain.promotions import ContactPolicy, PresenceParameters, Promotion, StoreSelector, Transition
 from shared.domain.stores import StoreTable
-from shared.settings import STATE_TTL
 
-_TTL_S = int(STATE_TTL.total_seconds())
-_WEEK_S = 7 * 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-Text = Annotated[str, Meta(min_length=1, max_length=128)]
-Names = Annotated[list[Text], Meta(min_length=1)]
-Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset, such as 2026-06-01T09:00:00+01:00.")]
-
-
-class StoresSelected(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Which stores run the promotion: those that satisfy every condition given (at least one)."""
-
-    store_ids: Names | None = None
-    merchants: Names | None = None
-    service_types: Names | None = None
-
-
-class PromotionEntry(Struct, forbid_unknown_fields=True):
-    """One promotion. It runs from `starts_at` until just before `ends_at`; without them, always."""
-
-    promotion_id: Text
-    discount_percent: Annotated[float, Meta(gt=0, le=100)]
-    message: Annotated[str, Meta(min_length=1, max_length=500)]
-    stores: Literal["all"] | StoresSelected
-    starts_at: Instant | None = None
-    ends_at: Instant | None = None
-
-
-class ContactPolicyEntry(Struct, forbid_unknown_fields=True):
-    """How often a device may hear from a store."""
-
-    cooldown_s: Annotated[
-        int, Meta(ge=0, le=_TTL_S, description="Least time between two offers to the same device at the same store.")
-    ] = ContactPolicy().cooldown_s
-    max_ping_age_s: Annotated[
-        int, Meta(ge=0, le=_WEEK_S, description="A ping older than this when it was enqueued leads to no offer.")
-    ] = ContactPolicy().max_ping_age_s
-
-
-class PresenceEntry(Struct, forbid_unknown_fields=True):
-    """What it takes to be inside a geofence, and outside again."""
-
-    exit_margin_m: Annotated[
-        float, Meta(ge=0, le=1_000, description="A device has left only when it is farther out than radius and margin.")
-    ] = PresenceParameters().exit_margin_m
-    max_accuracy_m: Annotated[
-        float, Meta(gt=0, le=10_000, description="A ping less accurate than this makes no ENTER.")
-    ] = PresenceParameters().max_accuracy_m
-
-
-class PromotionsFile(Struct, forbid_unknown_fields=True):
-    """The promotions of all stores, the contact policy and the presence parameters."""
-
-    promotions: list[PromotionEntry]
-    contact_policy: ContactPolicyEntry = msgspec.field(default_factory=ContactPolicyEntry)
-    presence: PresenceEntry = msgspec.field(default_factory=PresenceEntry)
-    schema: Annotated[str, Meta(description="Where an editor finds this schema.")] | None = msgspec.field(
-        default=None, name="$schema"
-    )
+_DAYS = get_args(Day)
+"""In the order of Python's weekdays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +36,7 @@ class Campaigns:
     promotions: tuple[Promotion, ...]
     contact_policy: ContactPolicy
     presence: PresenceParameters
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of promotions.json, generated from the types that decode it."""
-    schema = msgspec.json.schema(PromotionsFile)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Footfall promotions.json"} | schema
+    require_consent: bool
 
 
 def read_promotions(
@@ -102,7 +48,7 @@ def read_promotions(
     conditions together must select a row of *stores*, where that table is without fault.
     """
     try:
-        raw = _parse(data)
+        raw = parse_json(data)
     except ValueError as error:
         return None, [f"promotions.json {error}"]
     faults: list[str] = []
@@ -111,91 +57,73 @@ def read_promotions(
         faults.append(f"$: expected an object with {_names_of(PromotionsFile)}")
     entries: list[PromotionEntry | None] = values.get("promotions") or []
     _check_entries(entries, stores, columns, faults)
+    policy: ContactPolicyEntry | None = values.get("contact_policy")
+    if policy is not None and policy.quiet_hours is not None:
+        faults += _window_faults("$.contact_policy.quiet_hours", policy.quiet_hours)
     if faults:
         return None, [f"promotions.json {fault}" for fault in faults]
     return _campaigns(PromotionsFile(**values)), []
 
 
-def _parse(data: bytes) -> object:
-    """JSON, and no key twice in an object, no NaN, no half characters. ValueError says what is wrong where."""
-    try:
-        document = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_no_number)
-        json.dumps(document, ensure_ascii=False).encode()  # fails for what no offer could carry
-        return document
-    except UnicodeEncodeError as error:
-        raise ValueError(f"$: {error.object[error.start]!a} is half a surrogate pair, which is no character") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start}: is not UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno} column {error.colno}: is no JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise ValueError("$: is nested too deeply") from error
-    except ValueError as error:
-        raise ValueError(f"$: {error}") from error
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r} is given twice in one object")
-        found[key] = value
-    return found
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
-
-
 def _read(expected: Any, value: Any, path: str, faults: list[str]) -> Any:  # noqa: ANN401 - any JSON value
     """*value* as the type *expected*; a fault for each thing wrong in it (msgspec alone would stop at the first)."""
-    struct = _struct_in(expected)
+    options = _options(expected)
+    struct = next((one for one in options if isinstance(one, type) and issubclass(one, Struct)), None)
     if struct is not None and isinstance(value, dict):
         before = len(faults)
         values = _read_object(struct, value, path, faults)
         return struct(**values) if len(faults) == before else None
-    if get_origin(expected) is list and isinstance(value, list):
-        (item,) = get_args(expected)
+    item = next((get_args(one)[0] for one in options if get_origin(one) is list), None)
+    if item is not None and isinstance(value, list) and value:  # of an empty one msgspec knows whether it may be
         return [_read(item, element, f"{path}[{number}]", faults) for number, element in enumerate(value)]
     try:
         return msgspec.convert(value, expected)
     except msgspec.ValidationError as error:
-        message, _, inner = str(error).partition(" - at `$")
-        if struct is not None:
-            message = ("" if expected is struct else 'Expected "all" or ') + f"an object with {_names_of(struct)}"
-        faults.append(f"{path}{inner.rstrip('`')}: {_shown(value)} is refused: {message}")
+        faults.append(f"{path}: {shown(value)} is refused: {_what_is_valid(options, str(error))}")
     return None
 
 
 def _read_object(struct: type[Struct], value: dict[str, Any], path: str, faults: list[str]) -> dict[str, Any]:
     """The fields of *struct* that are in *value*, by attribute; a field with a fault is None."""
     fields = msgspec.structs.fields(struct)
-    known = {field.encode_name for field in fields}
+    known = {one.encode_name for one in fields}
     faults += [f"{path}: unknown field {key!r}; allowed are {_names_of(struct)}" for key in value if key not in known]
-    missing = [field.encode_name for field in fields if field.required and field.encode_name not in value]
+    missing = [one.encode_name for one in fields if one.required and one.encode_name not in value]
     faults += [f"{path}: the field {name} is missing" for name in missing]
     return {
-        field.name: _read(field.type, value[field.encode_name], f"{path}.{field.encode_name}", faults)
-        for field in fields
-        if field.encode_name in value
+        one.name: _read(one.type, value[one.encode_name], f"{path}.{one.encode_name}", faults)
+        for one in fields
+        if one.encode_name in value
     }
 
 
-def _struct_in(expected: Any) -> type[Struct] | None:  # noqa: ANN401 - a type expression
-    """The Struct that *expected* is, or that its union holds."""
-    for candidate in (expected, *get_args(expected)) if get_origin(expected) is not list else ():
-        if isinstance(candidate, type) and issubclass(candidate, Struct):
-            return candidate
-    return None
+def _options(expected: Any) -> list[Any]:  # noqa: ANN401 - a type expression
+    """The types that *expected* allows, without what is said about them."""
+    if get_origin(expected) is Annotated:
+        return _options(get_args(expected)[0])
+    if get_origin(expected) in (Union, types.UnionType):
+        return [option for member in get_args(expected) for option in _options(member)]
+    return [expected]
+
+
+def _what_is_valid(options: Sequence[Any], message: str) -> str:
+    """What msgspec says of a value that it refuses; where that would not help, what there is to choose from."""
+    literals = [f'"{name}"' for one in options if get_origin(one) is Literal for name in get_args(one)]
+    objects = [
+        f"an object with {_names_of(one)}" for one in options if isinstance(one, type) and issubclass(one, Struct)
+    ]
+    if literals or objects:
+        choices = [", ".join(literals), *objects, "null" if type(None) in options else ""]
+        return "valid are " + " or ".join(choice for choice in choices if choice)
+    if "matching regex" in message:
+        return "expected a time of the day, such as 09:00" + (", or 24:00" if "24:00" in message else "")
+    if options[0] is datetime:
+        return "expected a date, a time and its offset, such as 2026-06-01T09:00:00+01:00"
+    return plain_words(message)
 
 
 def _names_of(struct: type[Struct]) -> str:
-    return ", ".join(field.encode_name for field in msgspec.structs.fields(struct))
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return ", ".join(one.encode_name for one in msgspec.structs.fields(struct))
 
 
 def _check_entries(
@@ -217,8 +145,26 @@ def _check_entries(
             )
         if entry.starts_at and entry.ends_at and entry.starts_at >= entry.ends_at:
             faults.append(f"{path}.ends_at: {entry.ends_at.isoformat()} is not after starts_at")
+        faults += _hours_faults(f"{path}.hours", entry.hours or ())
+        policy = entry.contact_policy
+        if policy is not None and isinstance(policy.quiet_hours, QuietHoursEntry):
+            faults += _window_faults(f"{path}.contact_policy.quiet_hours", policy.quiet_hours)
         if isinstance(entry.stores, StoresSelected):
             faults += _selection_faults(f"{path}.stores", entry.stores, stores, known)
+
+
+def _hours_faults(path: str, hours: Sequence[HoursEntry]) -> Iterator[str]:
+    for number, entry in enumerate(hours):
+        yield from _window_faults(f"{path}[{number}]", entry)
+        days = entry.days or []
+        for at, day in enumerate(days):
+            if day in days[:at]:
+                yield f'{path}[{number}].days[{at}]: "{day}" is given twice'
+
+
+def _window_faults(path: str, entry: HoursEntry | QuietHoursEntry) -> Iterator[str]:
+    if entry.from_ == entry.to:
+        yield f"{path}: ends at {entry.to}, when it begins; a whole day is from 00:00 to 24:00"
 
 
 def _selection_faults(
@@ -242,25 +188,64 @@ def _selection_faults(
 
 
 def _campaigns(document: PromotionsFile) -> Campaigns:
-    return Campaigns(
-        promotions=tuple(
-            Promotion(
-                promotion_id=entry.promotion_id,
-                discount_percent=entry.discount_percent,
-                message=entry.message,
-                stores=_selector(entry.stores),
-                starts_at_us=_us(entry.starts_at),
-                ends_at_us=_us(entry.ends_at),
-            )
-            for entry in document.promotions
-        ),
-        contact_policy=ContactPolicy(
-            cooldown_s=document.contact_policy.cooldown_s, max_ping_age_s=document.contact_policy.max_ping_age_s
-        ),
-        presence=PresenceParameters(
-            exit_margin_m=document.presence.exit_margin_m, max_accuracy_m=document.presence.max_accuracy_m
-        ),
+    policy, presence = document.contact_policy, document.presence
+    contact_policy = ContactPolicy(
+        cooldown_s=policy.cooldown_s,
+        daily_cap=policy.daily_cap,
+        min_gap_s=policy.min_gap_s,
+        quiet_hours=None if policy.quiet_hours is None else _window(policy.quiet_hours),
+        max_ping_age_s=policy.max_ping_age_s,
     )
+    return Campaigns(
+        promotions=tuple(_promotion(entry, contact_policy) for entry in document.promotions),
+        contact_policy=contact_policy,
+        presence=PresenceParameters(
+            exit_margin_m=presence.exit_margin_m,
+            exit_delay_s=presence.exit_delay_s,
+            visit_timeout_s=presence.visit_timeout_s,
+            max_accuracy_m=presence.max_accuracy_m,
+        ),
+        require_consent=policy.require_consent,
+    )
+
+
+def _promotion(entry: PromotionEntry, contact_policy: ContactPolicy) -> Promotion:
+    return Promotion(
+        promotion_id=entry.promotion_id,
+        discount_percent=entry.discount_percent,
+        message=entry.message,
+        stores=_selector(entry.stores),
+        starts_at_us=_us(entry.starts_at),
+        ends_at_us=_us(entry.ends_at),
+        hours=None if entry.hours is None else WeeklyHours(tuple(map(_day_window, entry.hours))),
+        trigger=Transition(entry.trigger),
+        priority=entry.priority,
+        holdout_percent=entry.holdout_percent,
+        max_offers=entry.max_offers,
+        policy=None if entry.contact_policy is None else _own_policy(entry.contact_policy, contact_policy),
+    )
+
+
+def _own_policy(entry: PromotionPolicyEntry, contact_policy: ContactPolicy) -> ContactPolicy:
+    """The contact policy of all, with what the promotion says otherwise."""
+    said = {name: value for name, value in msgspec.structs.asdict(entry).items() if value is not UNSET}
+    if isinstance(entry.quiet_hours, QuietHoursEntry):
+        said["quiet_hours"] = _window(entry.quiet_hours)
+    return replace(contact_policy, **said)
+
+
+def _day_window(entry: HoursEntry) -> DayWindow:
+    days = ALL_DAYS if entry.days is None else frozenset(map(_DAYS.index, entry.days))
+    return DayWindow(days, _window(entry))
+
+
+def _window(entry: HoursEntry | QuietHoursEntry) -> Window:
+    return Window(_minute(entry.from_), _minute(entry.to))
+
+
+def _minute(time: str) -> int:
+    hour, minute = time.split(":")
+    return int(hour) * 60 + int(minute)
 
 
 def _selector(stores: str | StoresSelected) -> StoreSelector:
@@ -275,9 +260,3 @@ def _set(names: list[str] | None) -> frozenset[str] | None:
 
 def _us(instant: datetime | None) -> int | None:
     return None if instant is None else (instant - _EPOCH) // timedelta(microseconds=1)
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")

@@ -20,15 +20,26 @@ from azure.storage.blob import BlobServiceClient, ContainerClient, ContentSettin
 
 from shared.adapters.azure_clients import is_transient
 from shared.errors import ConfigurationError, ReferenceUnavailable
-from shared.workflows.reference import Catalogue, PublishedVersion, ReferenceFiles
+from shared.workflows.reference import (
+    PROMOTIONS,
+    SUPPRESSED,
+    Catalogue,
+    PublishedVersion,
+    ReferenceFiles,
+    StoresFormat,
+)
 
 CATALOGUE = "catalogue.json"
-STORES = "stores.csv"
-PROMOTIONS = "promotions.json"
 CATALOGUE_WRITE_S = 10
 _JSON = ContentSettings(content_type="application/json")
-_CONTENT = {CATALOGUE: _JSON, PROMOTIONS: _JSON, STORES: ContentSettings(content_type="text/csv; charset=utf-8")}
-_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_CSV = ContentSettings(content_type="text/csv; charset=utf-8")
+_CONTENT = {
+    CATALOGUE: _JSON,
+    PROMOTIONS: _JSON,
+    SUPPRESSED: _CSV,
+    StoresFormat.CSV: _CSV,
+    StoresFormat.GEOJSON: ContentSettings(content_type="application/geo+json"),
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -91,12 +102,22 @@ class ReferenceContainer:
         return True
 
     def load_files(self, version: str) -> ReferenceFiles:
-        """The files of that version. Raises ReferenceUnavailable."""
-        return ReferenceFiles(self._download(_path(version, STORES)), self._download(_path(version, PROMOTIONS)))
+        """The files of that version: those that lie in its folder. Raises ReferenceUnavailable."""
+        folder = _path(version, "")
+        paths: list[str] = []
+        with _faults(folder), suppress(ResourceNotFoundError):  # there is no container: no file either
+            paths = list(self.client.list_blob_names(name_starts_with=folder))
+        files = {name: self._download(path) for path in paths if (name := path.removeprefix(folder)) in _CONTENT}
+        try:
+            return ReferenceFiles.from_names(files)
+        except KeyError as missing:
+            raise ReferenceUnavailable(
+                f"{folder}{missing.args[0]} is in the catalogue and not in the container"
+            ) from missing
 
     def save_files(self, version: str, files: ReferenceFiles) -> None:
         """Keep the files of that version; they are never written again. Raises ReferenceUnavailable."""
-        for name, data in ((STORES, files.stores_csv), (PROMOTIONS, files.promotions_json)):
+        for name, data in files.by_name.items():
             path = _path(version, name)
             with _faults(path):
                 self._create_container()

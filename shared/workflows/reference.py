@@ -6,11 +6,20 @@ the instant from which each is in force, so that all workers, a replay, silver a
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
-from shared.domain.reference import CatalogueEntry, ReferenceData, version_in_force
+from shared.domain.deciding import CHANGED_FOR_US
+from shared.domain.reference import (
+    CatalogueEntry,
+    ReferenceData,
+    changed_geofences,
+    number_in_force,
+    successions,
+)
+from shared.domain.reference_warnings import warnings_of
 from shared.errors import ReferenceRefused, ReferenceUnavailable
 
 log = logging.getLogger(__name__)
@@ -19,15 +28,38 @@ LOOK_AGE_US = 30_000_000
 """A look at the catalogue that is older than this before an event does not count for it."""
 VERSIONS_IN_MEMORY = 3
 PUBLISH_ATTEMPTS = 5
+PROMOTIONS = "promotions.json"
+SUPPRESSED = "suppressed.csv"
 _SECOND_US = 1_000_000
+
+
+class StoresFormat(StrEnum):
+    """The form of the stores, and the name of the file that has it."""
+
+    CSV = "stores.csv"
+    GEOJSON = "stores.geojson"
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceFiles:
-    """The bytes of stores.csv and promotions.json, as somebody wrote them."""
+    """The bytes of one version's files, as somebody wrote them; `suppressed` is None where there is no such file."""
 
-    stores_csv: bytes = field(repr=False)
-    promotions_json: bytes = field(repr=False)
+    stores: bytes = field(repr=False)
+    promotions: bytes = field(repr=False)
+    suppressed: bytes | None = field(default=None, repr=False)
+    stores_format: StoresFormat = StoresFormat.CSV
+
+    @property
+    def by_name(self) -> dict[str, bytes]:
+        """The bytes of each file that there is, by the name under which it is published."""
+        files = {self.stores_format.value: self.stores, PROMOTIONS: self.promotions}
+        return files if self.suppressed is None else files | {SUPPRESSED: self.suppressed}
+
+    @classmethod
+    def from_names(cls, files: Mapping[str, bytes]) -> "ReferenceFiles":
+        """The inverse of `by_name`. Raises KeyError with the name of a file that is missing."""
+        stores_format = StoresFormat.GEOJSON if StoresFormat.GEOJSON in files else StoresFormat.CSV
+        return cls(files[stores_format], files[PROMOTIONS], files.get(SUPPRESSED), stores_format)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +97,8 @@ class ReferenceStore(Protocol):
         ...
 
 
-Parse = Callable[[bytes, bytes], ReferenceData]
-"""The bytes of stores.csv and of promotions.json become reference data. Raises ReferenceRefused with every fault."""
+Parse = Callable[[ReferenceFiles], ReferenceData]
+"""The files become reference data. Raises ReferenceRefused with every fault."""
 Clock = Callable[[], int]
 """Now, in microseconds since 1970 UTC."""
 
@@ -79,10 +111,18 @@ class Publication:
     stores: int
     promotions: int
     was_newest: bool
+    warnings: tuple[str, ...] = ()
+    """What is valid and probably not meant."""
 
 
 def publish(
-    files: ReferenceFiles, *, store: ReferenceStore, parse: Parse, clock: Clock, activation_delay_s: int
+    files: ReferenceFiles,
+    *,
+    store: ReferenceStore,
+    parse: Parse,
+    clock: Clock,
+    activation_delay_s: int,
+    partition_count: int,
 ) -> Publication:
     """Validate, keep the files under their version, append it to the catalogue.
 
@@ -90,18 +130,19 @@ def publish(
     from the beginning. The version that is the newest already is not published again. Raises ReferenceRefused with
     every fault, ReferenceUnavailable.
     """
-    reference = parse(files.stores_csv, files.promotions_json)
+    reference = parse(files)
+    warnings = tuple(warnings_of(reference, partition_count=partition_count, now_us=clock()))
     appended: PublishedVersion | None = None
     for attempt in range(1, PUBLISH_ATTEMPTS + 1):
         catalogue = store.read_catalogue()
         newest = catalogue.entries[-1] if catalogue.entries else None
         if newest is not None and newest.version == reference.version:
-            return _publication(newest, reference, was_newest=newest != appended)
+            return _publication(newest, reference, warnings, was_newest=newest != appended)
         store.save_files(reference.version, files)
         appended = _next_entry(reference.version, newest, clock(), activation_delay_s)
         try:
             if store.replace_catalogue(catalogue, (*catalogue.entries, appended)):
-                return _publication(appended, reference, was_newest=False)
+                return _publication(appended, reference, warnings, was_newest=False)
         except ReferenceUnavailable:
             if attempt == PUBLISH_ATTEMPTS:
                 raise
@@ -111,8 +152,10 @@ def publish(
     )
 
 
-def _publication(entry: PublishedVersion, reference: ReferenceData, *, was_newest: bool) -> Publication:
-    return Publication(entry, len(reference.stores), len(reference.promotions), was_newest)
+def _publication(
+    entry: PublishedVersion, reference: ReferenceData, warnings: tuple[str, ...], *, was_newest: bool
+) -> Publication:
+    return Publication(entry, len(reference.stores), len(reference.promotions), was_newest, warnings)
 
 
 def _next_entry(version: str, newest: PublishedVersion | None, now_us: int, delay_s: int) -> PublishedVersion:
@@ -139,6 +182,8 @@ class ReferenceCatalogue:
         self._looked_at_us = 0
         self._versions: dict[str, ReferenceData] = {}
         """The last ones that were used, the newest use at the end."""
+        self._recent: dict[CatalogueEntry, ReferenceData] = {}
+        """Those of them that came in force of late, by their entry, knowing which geofences changed."""
 
     @property
     def entries(self) -> tuple[PublishedVersion, ...]:
@@ -155,16 +200,42 @@ class ReferenceCatalogue:
                 self._look()
 
     def version_for(self, enqueued_at_us: int) -> ReferenceData:
-        """The version in force for an event enqueued then. Raises ReferenceUnavailable when it cannot be read."""
+        """The version in force for an event enqueued then. Raises ReferenceUnavailable when it cannot be read.
+
+        As long as the change of a geofence matters, its `changed_us` says which changed and when.
+        """
         with self._lock:
             if not self.entries:
                 self._look()
-            version = version_in_force(self.entries, enqueued_at_us)
-            reference = self._versions.pop(version, None) or self._load(version)
-            self._versions[version] = reference
-            while len(self._versions) > VERSIONS_IN_MEMORY:
-                self._versions.pop(next(iter(self._versions)))
+            number = number_in_force(self.entries, enqueued_at_us)
+            entry = self.entries[number]
+            if enqueued_at_us - entry.active_from_us >= CHANGED_FOR_US:
+                return self._version(entry.version)
+            if entry not in self._recent:
+                self._recent[entry] = self._with_changes(number)
+            return self._recent[entry]
+
+    def _with_changes(self, number: int) -> ReferenceData:
+        """The version of that entry, knowing since when the geofences are as they are that changed of late."""
+        changed_us: dict[str, int] = {}
+        for before, after in successions(self.entries, number, CHANGED_FOR_US):
+            stores = self._version(after.version).stores
+            changed = changed_geofences(self._version(before.version).stores, stores)
+            changed_us |= dict.fromkeys((stores.store_id[row] for row in changed), after.active_from_us)
+        reference = self._version(self.entries[number].version)
+        if not changed_us:
             return reference
+        rows = ((reference.store_rows.get(store_id), at_us) for store_id, at_us in changed_us.items())
+        return reference.with_changes({row: at_us for row, at_us in rows if row is not None})
+
+    def _version(self, version: str) -> ReferenceData:
+        """That version, from memory if it is among the last ones used."""
+        reference = self._versions.pop(version, None) or self._load(version)
+        self._versions[version] = reference
+        while len(self._versions) > VERSIONS_IN_MEMORY:
+            self._versions.pop(next(iter(self._versions)))
+            self._recent = {entry: data for entry, data in self._recent.items() if entry.version in self._versions}
+        return reference
 
     def _look(self) -> None:
         started_us = self._clock()  # what is published while we read may be missing from what we get
@@ -178,7 +249,7 @@ class ReferenceCatalogue:
     def _load(self, version: str) -> ReferenceData:
         files = self._store.load_files(version)
         try:
-            reference = self._parse(files.stores_csv, files.promotions_json)
+            reference = self._parse(files)
         except ReferenceRefused as refused:
             raise ReferenceUnavailable(
                 f"version {version} was published by other code, and this code refuses it: {refused.faults[0]}"

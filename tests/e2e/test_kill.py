@@ -13,7 +13,7 @@ import pytest
 from infra.local.app_settings import read_settings
 from infra.local.home import REPO
 from shared.adapters.ping_sender import HubPingSender
-from shared.adapters.reference_files import parse_reference
+from shared.adapters.reference_files import parse_reference, read_reference_files
 from shared.domain.simulation import PlannedPing, SimulationRequest, plan
 from shared.errors import HubUnavailable
 from shared.medallion.decisions import DECISIONS
@@ -50,7 +50,7 @@ class Burst:
     acknowledged: list[bytes] = field(default_factory=list)
 
     def start(self) -> threading.Thread:
-        reference = parse_reference((SAMPLE / "stores.csv").read_bytes(), (SAMPLE / "promotions.json").read_bytes())
+        reference = parse_reference(read_reference_files(SAMPLE / "stores.csv", SAMPLE / "promotions.json"))
         planned = plan(BURST, seed=3, start_us=time.time_ns() // 1_000, stores=reference.stores)
         thread = threading.Thread(target=lambda: asyncio.run(self._send(list(planned.write()))), daemon=True)
         thread.start()

@@ -102,7 +102,12 @@ def test_publishers_at_the_same_time_all_get_in(store: ReferenceStore) -> None:
     def publish_one(discount: int) -> PublishedVersion:
         files = reference_files(discount)
         return publish(
-            files, store=store, parse=parse_reference, clock=lambda: NOON + discount, activation_delay_s=60
+            files,
+            store=store,
+            parse=parse_reference,
+            clock=lambda: NOON + discount,
+            activation_delay_s=60,
+            partition_count=4,
         ).entry
 
     with ThreadPoolExecutor(4) as pool:
@@ -114,7 +119,9 @@ def test_publishers_at_the_same_time_all_get_in(store: ReferenceStore) -> None:
 
 def test_a_worker_decides_with_what_was_published(store: ReferenceStore) -> None:
     files = reference_files(10)
-    entry = publish(files, store=store, parse=parse_reference, clock=lambda: NOON, activation_delay_s=60).entry
+    entry = publish(
+        files, store=store, parse=parse_reference, clock=lambda: NOON, activation_delay_s=60, partition_count=4
+    ).entry
     worker = ReferenceCatalogue(store, parse_reference, lambda: NOON)
     worker.refresh(NOON)
     assert worker.version_for(NOON).version == entry.version
@@ -122,7 +129,14 @@ def test_a_worker_decides_with_what_was_published(store: ReferenceStore) -> None
 
 def test_the_container_shows_people_what_is_in_force_when(container: ContainerClient) -> None:
     store = ReferenceContainer(container)
-    publish(reference_files(10), store=store, parse=parse_reference, clock=lambda: NOON, activation_delay_s=60)
+    publish(
+        reference_files(10),
+        store=store,
+        parse=parse_reference,
+        clock=lambda: NOON,
+        activation_delay_s=60,
+        partition_count=4,
+    )
     (line,) = json.loads(container.download_blob("catalogue.json").readall())
     assert line["active_from"] == "1970-01-01T00:00:00Z"
     assert line["published_at"] == "2027-01-15T08:00:00Z"

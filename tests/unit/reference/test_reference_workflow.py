@@ -43,7 +43,14 @@ class World:
         return ReferenceCatalogue(self.store, parse_reference, self.clock)
 
     def publish(self, files: ReferenceFiles) -> Publication:
-        return publish(files, store=self.store, parse=parse_reference, clock=self.clock, activation_delay_s=DELAY_S)
+        return publish(
+            files,
+            store=self.store,
+            parse=parse_reference,
+            clock=self.clock,
+            activation_delay_s=DELAY_S,
+            partition_count=4,
+        )
 
 
 @pytest.fixture(name="world")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from geopy.distance import geodesic
 
-from shared.adapters.reference_files import parse_reference
+from shared.adapters.reference_files import parse_reference, read_reference_files
 from shared.domain.reference import ReferenceData
 
 SAMPLE = Path(__file__).parents[3] / "infra" / "local" / "sample"
@@ -18,7 +18,7 @@ NOW_US = 1_790_000_000_000_000
 
 
 def load(folder: Path) -> ReferenceData:
-    return parse_reference((folder / "stores.csv").read_bytes(), (folder / "promotions.json").read_bytes())
+    return parse_reference(read_reference_files(folder / "stores.csv", folder / "promotions.json"))
 
 
 def route() -> list[tuple[float, float]]:

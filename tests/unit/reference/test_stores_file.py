@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.adapters.stores_file import COLUMNS, DEFAULT_LOITERING_DELAY_S, read_stores
+from shared.adapters.store_rows import DEFAULT_LOITERING_DELAY_S
+from shared.adapters.stores_file import COLUMNS, read_stores
 
 HEADER = "store_id,name,merchant,service_type,location,latitude,longitude,radius_m"
 
@@ -147,7 +148,8 @@ def test_any_bytes_are_stores_or_faults_and_never_an_exception(data: bytes) -> N
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zs", "Zl", "Zp"]) | st.just("\n"), max_size=8)
-PLACES = st.tuples(TEXT, st.floats(-90, 90).filter(bool), st.floats(-180, 180), st.floats(10, 10_000))
+LAND = st.tuples(st.floats(51, 52), st.floats(-1, 0))
+PLACES = st.builds(lambda text, place, radius: (text, *place, radius), TEXT, LAND, st.floats(10, 10_000))
 
 
 @given(st.lists(PLACES, min_size=1, max_size=8))

@@ -1,7 +1,5 @@
 """Hostile bodies are no pings, each for its reason."""
 
-from dataclasses import astuple
-
 import numpy as np
 import pytest
 
@@ -29,7 +27,7 @@ def test_they_come_in_turn() -> None:
 def test_of_a_simulation_the_hostile_bodies_and_only_they_are_rejected(scenario: Scenario) -> None:
     dirt = {} if scenario is Scenario.CLASSIC else {"hostile_percent": 7, "duplicates_percent": 5, "jumps_percent": 5}
     request = SimulationRequest(scenario=scenario, seconds=40, rate=50, **dirt)
-    stores = parse_reference(*astuple(reference_files())).stores
+    stores = parse_reference(reference_files()).stores
     its = plan(request, seed=11, start_us=NOW_US, stores=stores, route=[Position(51.5, -0.1)])
     pings = list(its.write())
     enqueued_at_us = np.array([NOW_US + int(ping.offset_s) * 1_000_000 for ping in pings])

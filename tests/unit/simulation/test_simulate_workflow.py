@@ -68,7 +68,14 @@ class World:
     is_enabled: bool = True
 
     def __post_init__(self) -> None:
-        publish(reference_files(), store=self.store, parse=parse_reference, clock=lambda: NOW_US, activation_delay_s=60)
+        publish(
+            reference_files(),
+            store=self.store,
+            parse=parse_reference,
+            clock=lambda: NOW_US,
+            activation_delay_s=60,
+            partition_count=4,
+        )
         self.simulator = Simulator(
             ReferenceCatalogue(self.store, parse_reference, lambda: NOW_US),
             self.hub.connect,

@@ -189,7 +189,8 @@ def test_a_ping_older_than_the_newest_moves_nothing():
 
 
 def test_a_ping_as_old_as_the_newest_counts():
-    assert transitions((100, FAR_AWAY), (100, CAFE)) == [ENTER]
+    data = reference(THE_CAFE, Shop("club", FAR_AWAY))
+    assert transitions((100, FAR_AWAY), (100, CAFE), data=data) == [ENTER, ENTER]
 
 
 @pytest.mark.parametrize(("enqueued_s", "made"), [(120, [ENTER]), (121, [])])
@@ -227,11 +228,10 @@ def test_a_row_is_absent_for_an_event_enqueued_more_than_its_lifetime_after_the_
 
 
 def test_an_offer_is_forgotten_when_no_policy_can_ask_for_it_any_more():
-    data = reference(Shop("club", FAR_AWAY), THE_CAFE, promotions=(COFFEE,))
-    day = 24 * HOUR
-    walked, _ = walk((0, CAFE), *((number * day, FAR_AWAY) for number in range(1, 8)), data=data)
+    data, day = reference(Shop("club", FAR_AWAY), THE_CAFE), 24 * HOUR
+    walked, _ = walk((0, CAFE), (day, FAR_AWAY), *((number * day, IN_THE_MARGIN) for number in range(2, 8)), data=data)
     assert set(walked.state.contacts) == {"cafe", "club"}
-    walked.sends(8 * day, FAR_AWAY)
+    walked.sends(8 * day, IN_THE_MARGIN)
     assert set(walked.state.contacts) == {"club"}
 
 

@@ -87,7 +87,10 @@ def parse_instant(text: str) -> int:
 def _require_device_id(device_id: str) -> None:
     is_text = not any("\ud800" <= character <= "\udfff" for character in device_id)
     if not (is_text and 1 <= len(device_id) <= MAX_ID_CHARACTERS):
-        raise typer.BadParameter(f"DEVICE is {device_id!r}; a device id has 1 to {MAX_ID_CHARACTERS} characters")
+        raise typer.BadParameter(
+            f"DEVICE has {len(device_id)} characters ({device_id[:20]!a}); "
+            f"a device id is valid text of 1 to {MAX_ID_CHARACTERS} characters"
+        )
 
 
 def _history(settings: Settings, device_id: str, now_us: int, at_us: int | None) -> DeviceHistory:
@@ -145,14 +148,14 @@ def _versions(catalogue: ReferenceCatalogue) -> VersionAt:
 
 def lines(story: Story) -> Iterator[str]:
     """The story as it is read: a line for each moment, its verdicts below it, the notes at the end."""
-    yield story.summary
+    yield _printable(story.summary)
     shown = story.start.date() if story.start.date() == story.end.date() else None
     for moment in story.moments:
         if moment.at.date() != shown:
             shown = moment.at.date()
             yield f"  {shown}"
-        yield from _moment_lines(moment)
-    yield from story.notes
+        yield from map(_printable, _moment_lines(moment))
+    yield from map(_printable, story.notes)
 
 
 def _moment_lines(moment: Moment) -> Iterator[str]:
@@ -165,3 +168,8 @@ def _moment_lines(moment: Moment) -> Iterator[str]:
 def _verdict_words(verdict: Verdict) -> str:
     words = [verdict.outcome.replace("_", " "), verdict.promotion_id, verdict.sentence]
     return ": ".join(word for word in words if word)
+
+
+def _printable(line: str) -> str:
+    """Ids and rejected bodies come from phones: none of their characters may steer the terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)

@@ -222,6 +222,8 @@ def _notes(history: DeviceHistory, nearness: Nearness, version_at: VersionAt) ->
     """What there is to say beside the moments, or in place of them."""
     if not history.decisions:
         yield _silence(history, nearness)
+    elif nearness.stale or nearness.blurred:
+        yield f"of the pings inside a geofence, {_unfit(nearness)}: such a ping leads to no offer"
     yield from _rejected(history)
     yield from _gone_versions(history, version_at)
     yield from _remembered(history, version_at)
@@ -239,13 +241,16 @@ def _silence(history: DeviceHistory, nearness: Nearness) -> str:
         return f"{arrived}, and no ping was near a store{_nearest(nearness)}"
     if not nearness.inside:
         return f"{arrived}, {nearness.near:,} in the margin of a geofence and none inside{_nearest(nearness)}"
-    counts = (
-        (nearness.stale, "too old on arrival"),
-        (nearness.blurred, "not accurate enough"),
-        (nearness.inside - nearness.stale - nearness.blurred, "in a visit that had been decided when it began"),
-    )
-    why = ", ".join(f"{count:,} {words}" for count, words in counts if count)
+    fit = nearness.inside - nearness.stale - nearness.blurred
+    went_on = f"{fit:,} in a visit that had been decided when it began" if fit else ""
+    why = ", ".join(words for words in (_unfit(nearness), went_on) if words)
     return f"{arrived}, {nearness.inside:,} inside a geofence, which led to nothing new: {why}"
+
+
+def _unfit(nearness: Nearness) -> str:
+    """The pings inside that could not lead to an offer, whatever runs there."""
+    counts = ((nearness.stale, "too old on arrival"), (nearness.blurred, "not accurate enough"))
+    return ", ".join(f"{count:,} {words}" for count, words in counts if count)
 
 
 def _no_pings(history: DeviceHistory) -> str:

@@ -234,6 +234,12 @@ def test_pings_inside_that_led_to_nothing_are_told_why():
     )
 
 
+def test_pings_that_could_lead_to_no_offer_are_counted_beside_the_decisions_too():
+    stale = replace(ping(NOON_US - 10 * MINUTE_US), enqueued_us=NOON_US - SECOND_US)
+    notes = tell(decided(), pings=(stale, ping())).notes
+    assert notes[0] == "of the pings inside a geofence, 1 too old on arrival: such a ping leads to no offer"
+
+
 def test_pings_under_a_version_that_is_gone_are_not_judged():
     notes = tell(pings=(ping(),), version_at=always(None)).notes
     assert notes[0] == (

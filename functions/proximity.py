@@ -37,7 +37,10 @@ def evaluate_proximity(
 ) -> None:
     """Offer promotions to the devices that walked up to a store."""
     evaluation = bootstrap.evaluator().evaluate(hub_batch(events))
+    report = asdict(evaluation.report)
+    # How far behind the hub this app is. Telemetry may ask the clock: nothing is decided by it.
+    report["oldest_age_s"] = max(0, bootstrap.now_us() - report.pop("oldest_enqueued_us")) // 1_000_000
     # A list of str is published as so many events, each verbatim (design.md section 8).
     offers.set(evaluation.offers)  # type: ignore[arg-type]
     decisions.set(evaluation.decisions)  # type: ignore[arg-type]
-    log.info(telemetry.line("evaluated", asdict(evaluation.report)))
+    log.info(telemetry.line("evaluated", report))

@@ -36,7 +36,7 @@ class FakeStates:
         for write in writes:
             found = table.get(write.device_id)
             if (found.etag if found else None) != write.etag:
-                raise StateConflict(f"{write.device_id}: found {found}, expected {write.etag}")
+                raise StateConflict(f"found {found and found.etag}, expected {write.etag}")
         return [self._write(table, write) for write in writes]
 
     def _write(self, table: dict[str | None, Stored], write: Write) -> str:
@@ -47,8 +47,11 @@ class FakeStates:
         table[write.device_id] = Stored(write.value, f"w{self.writes}")
         return table[write.device_id].etag
 
-    def begin_generation(self, partition: HubPartition, generation: int) -> None:
-        self.newest[partition] = generation
+    def begin_generation(self, partition: HubPartition, first: Position) -> None:
+        table = self.tables.setdefault((partition, first.generation), {})
+        if None not in table:
+            self._write(table, Write(None, first, None))
+        self.newest[partition] = max(self.newest.get(partition, 0), first.generation)
 
     def position(self, partition: HubPartition) -> Position | None:
         stored = self.load(partition).position

@@ -48,13 +48,20 @@ class StateTable:
         return cls(service.get_table_client(table))
 
     def load(self, partition: HubPartition) -> Snapshot:
-        """All rows of the newest generation, in the order of their last change. Raises StateUnavailable."""
+        """All rows of the newest generation, in the order of their last change.
+
+        Raises StateUnavailable, and StateConflict when the table is not there any more.
+        """
         with _faults():
             self._create_once()
             generation = self._newest_generation(partition)
             key = _partition_key(partition, generation)
             entities = self.client.query_entities("PartitionKey eq @key", parameters={"key": key})
-            return _snapshot(generation, entities)
+            try:
+                return _snapshot(generation, entities)
+            except ResourceNotFoundError:  # the table was deleted under us: the next load makes a new one
+                self._seen.clear()
+                raise
 
     def commit(self, partition: HubPartition, generation: int, writes: Sequence[Write]) -> list[str]:
         """One entity-group transaction. Raises StateConflict, StateUnavailable."""
@@ -63,11 +70,24 @@ class StateTable:
             answers = self.client.submit_transaction([_operation(key, write) for write in writes])
         return [str(answer.get("etag", "")) for answer in answers]
 
-    def begin_generation(self, partition: HubPartition, generation: int) -> None:
-        """Make *generation* the newest. Raises StateUnavailable."""
-        entity = {"PartitionKey": _base_key(partition), "RowKey": NEWEST, "generation": generation}
+    def begin_generation(self, partition: HubPartition, first: Position) -> None:
+        """Write the first position, unless it is there, then make its generation the newest. Raises StateUnavailable.
+
+        The newest generation only ever rises: whoever comes late, or is overtaken, changes nothing.
+        """
+        first_row = {"PartitionKey": _partition_key(partition, first.generation), "RowKey": POSITION}
+        newest: dict[str, Any] = {"PartitionKey": _base_key(partition), "RowKey": NEWEST}
+        newest["generation"] = first.generation
         with _faults():
-            self.client.upsert_entity(entity, mode=UpdateMode.REPLACE)
+            with _ignoring(409):
+                self.client.create_entity(first_row | _position_properties(first))
+            found = self._entity(newest["PartitionKey"], NEWEST)
+            if found is None:
+                with _ignoring(409):
+                    self.client.create_entity(newest)
+            elif int(found["generation"]) < first.generation:
+                with _ignoring(412):
+                    self.client.update_entity(newest, mode=UpdateMode.REPLACE, **_guard(_etag(found)))
 
     def position(self, partition: HubPartition) -> Position | None:
         """How far the partition was applied, None when never. Raises StateUnavailable."""
@@ -97,7 +117,7 @@ class StateTable:
 
     def _create_once(self) -> None:
         if not self._seen:
-            with _ignoring_existing():
+            with _ignoring(409):
                 self.client.create_table()
             self._seen.add(self.client.table_name)
 
@@ -116,11 +136,12 @@ def _faults() -> Iterator[None]:
 
 
 @contextmanager
-def _ignoring_existing() -> Iterator[None]:
+def _ignoring(status: int) -> Iterator[None]:
+    """Somebody else was faster, to the same end."""
     try:
         yield
     except HttpResponseError as error:
-        if error.status_code != 409:
+        if error.status_code != status:
             raise
 
 
@@ -140,16 +161,24 @@ def row_key(device_id: str) -> str:
 def _operation(key: str, write: Write) -> tuple[Any, ...]:
     name = POSITION if write.device_id is None else row_key(write.device_id)
     entity: dict[str, Any] = {"PartitionKey": key, "RowKey": name}
-    guard = {"etag": write.etag, "match_condition": MatchConditions.IfNotModified}
     if write.value is None:
-        return "delete", entity, guard
+        return "delete", entity, _guard(write.etag)
     if isinstance(write.value, Position):
         entity |= _position_properties(write.value)
     else:
         entity |= _row_properties(write.device_id or "", write.value)
     if write.etag is None:
         return "create", entity
-    return "update", entity, guard | {"mode": UpdateMode.REPLACE}
+    return "update", entity, _guard(write.etag) | {"mode": UpdateMode.REPLACE}
+
+
+def _guard(etag: str | None) -> dict[str, Any]:
+    """Only if the row is still the one that was read."""
+    return {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+
+
+def _etag(entity: Mapping[str, Any]) -> str:
+    return str(entity.metadata["etag"])  # type: ignore[attr-defined]
 
 
 def _int64(number: int) -> EntityProperty:
@@ -162,6 +191,7 @@ def _position_properties(position: Position) -> dict[str, Any]:
         "enqueued_at_us": _int64(position.enqueued_at_us),
         "partition_count": position.partition_count,
         "skipped": _int64(position.skipped),
+        "is_closed": position.is_closed,
         **_chunks("spent", msgspec.msgpack.encode(position.spent)),
     }
 
@@ -191,11 +221,10 @@ def _snapshot(generation: int, entities: Iterable[Mapping[str, Any]]) -> Snapsho
     position: Stored[Position] | None = None
     rows: list[tuple[str, Stored[DeviceRow]]] = []
     for entity in entities:
-        etag = str(entity.metadata["etag"])  # type: ignore[attr-defined]
         if entity["RowKey"] == POSITION:
-            position = Stored(_position(entity, generation), etag)
+            position = Stored(_position(entity, generation), _etag(entity))
         else:
-            rows.append((entity["device_id"], Stored(_row(entity), etag)))
+            rows.append((entity["device_id"], Stored(_row(entity), _etag(entity))))
     rows.sort(key=lambda item: 0 if item[1].value.state is None else item[1].value.state.changed_us)
     return Snapshot(generation, position, dict(rows))
 
@@ -209,6 +238,7 @@ def _position(entity: Mapping[str, Any], generation: int) -> Position:
         skipped=_number(entity["skipped"]),
         generation=generation,
         spent=msgspec.msgpack.decode(spent, type=dict[str, int]) if spent else {},
+        is_closed=bool(entity.get("is_closed", False)),
     )
 
 

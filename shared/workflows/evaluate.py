@@ -8,7 +8,8 @@ nothing else. `tests/unit/evaluate/test_protocol.py` plays this through random h
 import logging
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from typing import Protocol
@@ -17,10 +18,12 @@ import msgspec
 
 from shared.domain.budget import Budget
 from shared.domain.deciding import decide, fail
-from shared.domain.decision import NOTHING, Outcome, Outputs
+from shared.domain.decision import NOTHING, DecisionReason, Outcome, Outputs
 from shared.domain.device_state import DeviceState
+from shared.domain.promotions import Transition
 from shared.errors import ConfigurationError, FootfallError, StateUnavailable
 from shared.settings import STATE_TTL
+from shared.telemetry import Stopwatch
 from shared.workflows.messages import encode_decision, encode_offer
 from shared.workflows.partition_state import (
     DeviceRow,
@@ -42,7 +45,14 @@ ROWS_A_TRANSACTION = 99
 """Beside the position row: an entity-group transaction holds 100."""
 BYTES_A_TRANSACTION = 3 * 1024 * 1024
 """An entity-group transaction holds 4 MiB of request."""
+DELETION_BYTES = 4 * 1024
 PRUNED_A_BATCH = 20
+ROW_BYTES = 256 * 1024
+"""A row of more than that fails the event that made it so.
+
+An entity holds 1 MiB. What is left above is for the failures of a whole batch of 1,024 events of that device, the most
+that host.json lets the host deliver.
+"""
 
 
 class PartitionCounter(Protocol):
@@ -53,20 +63,37 @@ class PartitionCounter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """Counts of one batch, for the log line and for health."""
+    """Counts of one batch, for the log line and for health. Neither device ids nor positions."""
 
     partition_id: str
     events: int
     rejected: int
-    offers: int
-    decisions: int
+    """Bodies that were no pings."""
+    rejected_as: Mapping[str, int]
+    """The same, by reason."""
+    near: int
+    """Pings with a geofence near."""
+    transitions: Mapping[str, int]
+    """Visits that began, became a stay or ended: what was decided now, by transition."""
+    sent: int
+    """Offers that were decided now."""
+    not_sent: Mapping[str, int]
+    """Offers that were not sent, by reason."""
     failed: int
+    offers: int
+    """Offers handed over, now or again."""
+    decisions: int
+    """Decisions handed over, now or again."""
     repeated: int
     """Events that had been applied before."""
     skipped: int
     """Sequence numbers that were never seen."""
     foreign_keys: int
     """Pings whose partition key is not their device id."""
+    oldest_enqueued_us: int
+    """When the first event was enqueued, in microseconds since 1970 UTC."""
+    ms: Mapping[str, float]
+    """Milliseconds by step: decode, match, load, decide, save."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +129,9 @@ class _Words(msgspec.Struct, frozen=True, gc=False, array_like=True):
     spent: list[str] = []
 
 
+SILENCE = _Words([], [])
+
+
 @dataclass(slots=True)
 class _Decided:
     """What a batch leads to: rows to write, and what to say."""
@@ -109,7 +139,9 @@ class _Decided:
     changed: dict[str, DeviceRow] = field(default_factory=dict)
     offers: list[str] = field(default_factory=list)
     decisions: list[str] = field(default_factory=list)
-    failed: int = 0
+    transitions: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """What was decided now (not said again), by reason, and by outcome where there is none."""
     spent: dict[str, int] = field(default_factory=dict)
     """Offers sent of each promotion that has a budget, up to here."""
 
@@ -117,6 +149,14 @@ class _Decided:
         """Add what is to be published."""
         self.offers += words.offers
         self.decisions += words.decisions
+
+    def count(self, outputs: Outputs) -> None:
+        """Count what was decided: each visit's beginning, stay and end once, and each promotion that was considered."""
+        moves = {(item.transition, item.store_id) for item in outputs.decisions if item.transition is not None}
+        self.transitions.update(str(transition) for transition, _ in moves)
+        self.outcomes.update(
+            str(item.reason or item.outcome) for item in outputs.decisions if item.transition is not Transition.EXIT
+        )
 
     def spend(self, promotion_ids: list[str]) -> None:
         """Count an offer of each."""
@@ -161,34 +201,58 @@ class Evaluator:
         """
         self._check_hub()
         self._references.refresh(int(batch.enqueued_at_us[-1]))
-        seen = see(batch, self._references)
+        stopwatch = Stopwatch()
+        seen = see(batch, self._references, stopwatch=stopwatch)
         for _ in range(LOAD_ATTEMPTS):
-            # Who takes the copy owns it, and puts it back only when all went well: any doubt throws it away.
-            snapshot = self._copies.pop(batch.partition, None) or self._states.load(batch.partition)
             try:
-                snapshot = self._of_this_hub(snapshot, batch)
-                decided = self._decide(snapshot, batch, seen)
-                self._copies[batch.partition] = self._save(snapshot, batch, decided)
+                snapshot, decided = self._apply_batch(batch, seen, stopwatch)
             except StateConflict as conflict:
                 log.warning("partition %s: its state moved, loading again: %s", batch.partition.partition_id, conflict)
                 continue
-            return self._report(batch, seen, decided, snapshot.position)
+            return self._report(batch, seen, decided, snapshot.position, stopwatch)
         raise StateUnavailable(f"partition {batch.partition.partition_id} moved {LOAD_ATTEMPTS} times while deciding")
 
+    def _apply_batch(self, batch: HubBatch, seen: SeenBatch, stopwatch: Stopwatch) -> tuple[Snapshot, _Decided]:
+        """Decide the batch and save it; the state that it was decided from, and what was decided."""
+        with stopwatch.step("load"):
+            # Who takes the copy owns it, and puts it back only when all went well: any doubt throws it away.
+            snapshot = self._copies.pop(batch.partition, None) or self._load(batch.partition)
+            while self._is_of_new_hub(snapshot, batch):
+                self._close(snapshot, batch)
+                snapshot = self._load(batch.partition)
+        with stopwatch.step("decide"):
+            decided = self._decide(snapshot, batch, seen)
+        with stopwatch.step("save"):
+            self._copies[batch.partition] = self._save(snapshot, batch, decided)
+        return snapshot, decided
+
     def _report(
-        self, batch: HubBatch, seen: SeenBatch, decided: _Decided, position: Stored[Position] | None
+        self,
+        batch: HubBatch,
+        seen: SeenBatch,
+        decided: _Decided,
+        position: Stored[Position] | None,
+        stopwatch: Stopwatch,
     ) -> Evaluation:
         applied_to = -1 if position is None else position.value.sequence_number
+        not_sent = dict(decided.outcomes)
         report = EvaluationReport(
             partition_id=batch.partition.partition_id,
             events=len(batch),
-            rejected=seen.rejected,
+            rejected=sum(seen.rejected.values()),
+            rejected_as=seen.rejected,
+            near=seen.near,
+            transitions=decided.transitions,
+            sent=not_sent.pop(Outcome.SENT, 0),
+            failed=not_sent.pop(DecisionReason.INTERNAL_ERROR, 0),
+            not_sent=not_sent,
             offers=len(decided.offers),
             decisions=len(decided.decisions),
-            failed=decided.failed,
             repeated=int((batch.sequence_numbers <= applied_to).sum()),
             skipped=_skipped(batch, position),
             foreign_keys=seen.foreign_keys,
+            oldest_enqueued_us=int(batch.enqueued_at_us[0]),
+            ms={step: round(ms, 1) for step, ms in stopwatch.ms.items()},
         )
         with self._totals_lock:
             self._totals = self._totals.with_batch(report)
@@ -207,22 +271,36 @@ class Evaluator:
                 "see docs/runbook.md, 'The number of partitions changed'"
             )
 
-    def _of_this_hub(self, snapshot: Snapshot, batch: HubBatch) -> Snapshot:
-        """The snapshot, or that of a new generation when the hub was made anew under the same name."""
+    def _load(self, partition: HubPartition) -> Snapshot:
+        """The state of the partition's newest generation; one that was closed is followed by the next.
+
+        Whoever closed it may have died: what comes after is done by everyone who finds it closed, to the same end.
+        """
+        snapshot = self._states.load(partition)
+        while snapshot.position is not None and snapshot.position.value.is_closed:
+            self._states.begin_generation(partition, snapshot.position.value.of_next_generation())
+            snapshot = self._states.load(partition)
+        return snapshot
+
+    def _is_of_new_hub(self, snapshot: Snapshot, batch: HubBatch) -> bool:
         if snapshot.position is None:
-            return snapshot
+            return False
         position = snapshot.position.value
         self._check_count("its state was written for", position.partition_count)
-        if not is_of_new_hub(batch, position.sequence_number, position.enqueued_at_us):
-            return snapshot
+        return is_of_new_hub(batch, position.sequence_number, position.enqueued_at_us)
+
+    def _close(self, snapshot: Snapshot, batch: HubBatch) -> None:
+        """End the generation of a hub that is no more: by one guarded write, so that what it had spent is final."""
+        stored = snapshot.position
+        assert stored is not None, "only a position tells of another hub"
         log.error(
             "%s: event %d was enqueued after the position %d, so this is a new hub: its state starts afresh",
             batch.partition,
             int(batch.sequence_numbers[0]),
-            position.sequence_number,
+            stored.value.sequence_number,
         )
-        self._states.begin_generation(batch.partition, snapshot.generation + 1)
-        return self._states.load(batch.partition)
+        closing = Write(None, replace(stored.value, is_closed=True), stored.etag)
+        self._states.commit(batch.partition, snapshot.generation, [closing])
 
     def _decide(self, snapshot: Snapshot, batch: HubBatch, seen: SeenBatch) -> _Decided:
         applied_to = -1 if snapshot.position is None else snapshot.position.value.sequence_number
@@ -256,13 +334,17 @@ class Evaluator:
             return
         # That this batch is delivered from `horizon` on means that all before it was published: it can be forgotten.
         said = {} if row is None else {at: words for at, words in row.said.items() if at >= horizon}
-        if outputs is not NOTHING:
+        words = SILENCE if outputs is NOTHING else self._words(outputs)
+        changed = _row(after, ping.sequence_number, said, words)
+        if changed.size > ROW_BYTES:
+            log.error("event %d would make a row of %d bytes: it fails", ping.sequence_number, changed.size)
+            outputs = fail(ping, sighting.reference.version)
             words = self._words(outputs)
-            said[ping.sequence_number] = _remember(words)
-            decided.say(words)
-            decided.spend(words.spent)
-            decided.failed += any(decision.outcome is Outcome.FAILED for decision in outputs.decisions)
-        decided.changed[ping.device_id] = DeviceRow(after, ping.sequence_number, said)
+            changed = _row(before, ping.sequence_number, said, words)
+        decided.say(words)
+        decided.spend(words.spent)
+        decided.count(outputs)
+        decided.changed[ping.device_id] = changed
 
     def _words(self, outputs: Outputs) -> _Words:
         return _Words(
@@ -331,6 +413,11 @@ def is_of_new_hub(batch: HubBatch, sequence_number: int, enqueued_at_us: int) ->
     return bool(((batch.sequence_numbers <= sequence_number) & (batch.enqueued_at_us > enqueued_at_us)).any())
 
 
+def _row(state: DeviceState | None, number: int, said: Mapping[int, bytes], words: _Words) -> DeviceRow:
+    """The device's row after the event of that number, which led to *words*."""
+    return DeviceRow(state, number, said if words is SILENCE else {**said, number: _remember(words)})
+
+
 def _remember(words: _Words) -> bytes:
     return zlib.compress(msgspec.msgpack.encode(words), level=3)
 
@@ -365,7 +452,7 @@ def _transactions(writes: list[Write], most_rows: int) -> Iterator[list[Write]]:
     group: list[Write] = []
     size = 0
     for write in writes:
-        weight = write.value.size if isinstance(write.value, DeviceRow) else 200
+        weight = DELETION_BYTES if write.value is None else write.value.size
         if group and (len(group) == most_rows or size + weight > BYTES_A_TRANSACTION):
             yield group
             group, size = [], 0

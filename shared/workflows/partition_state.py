@@ -6,7 +6,7 @@ because every transaction carries the position row with its ETag (the fence).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from shared.domain.device_state import DeviceState
@@ -15,6 +15,21 @@ from shared.errors import FootfallError
 
 class StateConflict(FootfallError):
     """Someone else wrote a row (409, 412 or 404 on a row): load again, and decide again."""
+
+
+_BESIDE = 6 * 1024
+"""Bytes of a row beside what grows: headers, both keys (twice), a device id of 128 characters as JSON, names."""
+_UTF8 = 4
+"""Most bytes of a character."""
+_NUMBER = 16
+"""Most bytes of a number or of a text's length and a number."""
+_VISIT = 80
+"""Most bytes of a visit: its fields have names."""
+
+
+def _in_base64(size: int) -> int:
+    # Binary properties hold 60 KiB each; every one has a name and a type.
+    return size * 4 // 3 + size // 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +49,10 @@ class HubPartition:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a partition was applied. `generation` counts new hubs under the same name."""
+    """How far a partition was applied. `generation` counts new hubs under the same name.
+
+    A position that is closed is the last of its generation: nothing more is written there, the next one goes on.
+    """
 
     partition_count: int
     sequence_number: int = -1
@@ -44,6 +62,18 @@ class Position:
     generation: int = 0
     spent: Mapping[str, int] = field(default_factory=dict)
     """Offers sent of each promotion that has a budget, by promotion id."""
+    is_closed: bool = False
+
+    @property
+    def size(self) -> int:
+        """No fewer bytes than the row takes in a transaction."""
+        return _BESIDE + _in_base64(sum(_UTF8 * len(promotion_id) + _NUMBER for promotion_id in self.spent))
+
+    def of_next_generation(self) -> "Position":
+        """Where a new hub begins. Budgets are about promotions, not about hubs: what was spent stays spent."""
+        return replace(
+            self, sequence_number=-1, enqueued_at_us=0, skipped=0, generation=self.generation + 1, is_closed=False
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +86,15 @@ class DeviceRow:
 
     @property
     def size(self) -> int:
-        """About how many bytes the row takes in a transaction."""
+        """No fewer bytes than the row takes in a transaction, and than the row alone has as JSON."""
+        words = sum(map(len, self.said.values())) + 2 * _NUMBER * len(self.said)
         state = self.state
-        remembered = 0 if state is None else len(state.visits) + len(state.contacts)
-        return 600 + 120 * remembered + sum(len(words) * 4 // 3 + 16 for words in self.said.values())
+        if state is None:
+            return _BESIDE + _in_base64(words)
+        entries = len(state.visits) + len(state.contacts) + len(state.blurred)
+        ids = sum(map(len, state.visits)) + sum(map(len, state.contacts)) + sum(map(len, state.blurred))
+        remembered = _UTF8 * ids + _NUMBER * (entries + len(state.offered_us)) + _VISIT * len(state.visits)
+        return _BESIDE + _in_base64(words + remembered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +137,11 @@ class StateStore(Protocol):
         """Write all (at most 100) or nothing; the new tags in order, "" for a deleted row. Raises StateConflict."""
         ...
 
-    def begin_generation(self, partition: HubPartition, generation: int) -> None:
-        """Make *generation* the newest, from which `load` reads; harmless when it already is."""
+    def begin_generation(self, partition: HubPartition, first: Position) -> None:
+        """Begin the generation of that first position, from which `load` reads from now on.
+
+        Harmless when it began before, or when there is a later one already.
+        """
         ...
 
     def position(self, partition: HubPartition) -> Position | None:

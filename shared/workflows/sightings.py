@@ -1,7 +1,8 @@
 """From the events of a batch to pings with the geofences near them, in columns; a body that breaks this fails alone."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from shared.domain.pings import PingBatch, decode_pings
 from shared.domain.proximity import Pairs
 from shared.domain.reference import ReferenceData
 from shared.errors import FootfallError
+from shared.telemetry import Stopwatch
 from shared.workflows.partition_state import HubPartition
 
 log = logging.getLogger(__name__)
@@ -118,44 +120,58 @@ class SeenBatch:
     """A whole batch, looked at: its parts in order, and how many bodies were no pings or came under a foreign key."""
 
     parts: tuple[Sightings | Broken, ...]
-    rejected: int
+    rejected: Mapping[str, int]
+    """Bodies that were no pings, by reason."""
     foreign_keys: int
 
+    @property
+    def near(self) -> int:
+        """How many pings have a geofence near."""
+        return sum(len(part.near) for part in self.parts if isinstance(part, Sightings))
 
-def see(batch: HubBatch, references: ReferenceSource, pings: PingBatch | None = None) -> SeenBatch:
+
+def see(
+    batch: HubBatch, references: ReferenceSource, pings: PingBatch | None = None, stopwatch: Stopwatch | None = None
+) -> SeenBatch:
     """Decode the bodies and find the geofences near each ping. Raises only TransientError, when the world is away.
 
-    *pings* are the decoded bodies, for whoever looks at a batch under several sources and decodes it once.
+    *pings* are the decoded bodies, for whoever looks at a batch under several sources and decodes it once. The
+    stopwatch is told how long decoding and matching took.
     """
+    stopwatch = stopwatch or Stopwatch()
     try:
-        return _see(batch, references, pings)
+        return _see(batch, references, stopwatch, pings)
     except FootfallError:
         raise
     except Exception:  # an error of ours, whatever it is: find the event that has it, and let the others go on
         log.exception("partition %s: a batch failed as a whole, trying by event", batch.partition.partition_id)
-    seen = [_see_alone(batch.event(row), references) for row in range(len(batch))]
+    seen = [_see_alone(batch.event(row), references, stopwatch) for row in range(len(batch))]
     return SeenBatch(
         tuple(part for one in seen for part in one.parts),
-        sum(one.rejected for one in seen),
+        sum((Counter(one.rejected) for one in seen), Counter()),
         sum(one.foreign_keys for one in seen),
     )
 
 
-def _see(batch: HubBatch, references: ReferenceSource, pings: PingBatch | None = None) -> SeenBatch:
+def _see(
+    batch: HubBatch, references: ReferenceSource, stopwatch: Stopwatch, pings: PingBatch | None = None
+) -> SeenBatch:
     if pings is None:
-        pings = decode_pings(batch.bodies, batch.enqueued_at_us)
-    parts = tuple(
-        Sightings(batch, pings, rows, reference, _near(pings, rows, reference))
-        for reference, rows in _by_version(batch.enqueued_at_us[pings.row], references)
-    )
+        with stopwatch.step("decode"):
+            pings = decode_pings(batch.bodies, batch.enqueued_at_us)
+    with stopwatch.step("match"):
+        parts = tuple(
+            Sightings(batch, pings, rows, reference, _near(pings, rows, reference))
+            for reference, rows in _by_version(batch.enqueued_at_us[pings.row], references)
+        )
     keys = [batch.partition_keys[row] for row in pings.row.tolist()]
     foreign = sum(key != device_id for key, device_id in zip(keys, pings.device_id, strict=True))
-    return SeenBatch(parts, len(pings.rejected), foreign)
+    return SeenBatch(parts, Counter(str(ping.reason) for ping in pings.rejected), foreign)
 
 
-def _see_alone(event: HubBatch, references: ReferenceSource) -> SeenBatch:
+def _see_alone(event: HubBatch, references: ReferenceSource, stopwatch: Stopwatch) -> SeenBatch:
     try:
-        return _see(event, references)
+        return _see(event, references, stopwatch)
     except FootfallError:
         raise
     except Exception as error:  # noqa: BLE001 - this is the event that has it: it becomes a decision 'failed'
@@ -173,7 +189,7 @@ def _see_alone(event: HubBatch, references: ReferenceSource) -> SeenBatch:
         near=(),
     )
     broken = Broken(Sighting(ping, references.version_for(enqueued_us), is_broken=True))
-    return SeenBatch((broken,), rejected=0, foreign_keys=0)
+    return SeenBatch((broken,), rejected={}, foreign_keys=0)
 
 
 def _by_version(

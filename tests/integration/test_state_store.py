@@ -55,7 +55,7 @@ def test_one_device_is_found_alone_in_the_newest_generation(states):
     row, _ = begin(states)
     assert states.row(PARTITION, "d1") == row
     assert states.row(PARTITION, "d2") is None
-    states.begin_generation(PARTITION, 1)
+    states.begin_generation(PARTITION, START.of_next_generation())
     assert states.row(PARTITION, "d1") is None
 
 
@@ -103,14 +103,37 @@ def test_a_deleted_row_is_gone(states):
     assert states.load(PARTITION).rows == {}
 
 
-def test_a_new_generation_starts_empty(states):
+def test_a_new_generation_starts_without_devices(states):
     begin(states)
-    states.begin_generation(PARTITION, 1)
-    states.begin_generation(PARTITION, 1)
+    first = replace(START, spent={"coffee": 7}).of_next_generation()
+    states.begin_generation(PARTITION, first)
     snapshot = states.load(PARTITION)
-    assert (snapshot.generation, snapshot.position, snapshot.rows) == (1, None, {})
-    states.commit(PARTITION, 1, [Write(None, replace(START, generation=1), None)])
-    assert states.position(PARTITION) == replace(START, generation=1)
+    assert (snapshot.generation, snapshot.position.value, snapshot.rows) == (1, first, {})
+    assert states.position(PARTITION) == first
+
+
+def test_to_begin_a_generation_again_changes_nothing_even_when_a_later_one_began(states):
+    begin(states)
+    first = START.of_next_generation()
+    states.begin_generation(PARTITION, first)
+    moved = replace(first, sequence_number=5, is_closed=True)
+    states.commit(PARTITION, 1, [Write(None, moved, states.load(PARTITION).position.etag)])
+    states.begin_generation(PARTITION, first)
+    assert states.position(PARTITION) == moved
+    states.begin_generation(PARTITION, moved.of_next_generation())
+    states.begin_generation(PARTITION, first)
+    assert states.position(PARTITION) == moved.of_next_generation()
+
+
+def test_a_table_that_was_deleted_under_a_worker_is_made_again(azurite):
+    service = TableServiceClient.from_connection_string(azurite.connection_string)
+    table = StateTable.of(service, f"state{uuid4().hex[:12]}")
+    table.load(PARTITION)
+    begin(table)
+    table.client.delete_table()
+    with pytest.raises(StateConflict):
+        table.load(PARTITION)
+    assert table.load(PARTITION).position is None
 
 
 def test_partitions_and_readers_are_kept_apart(states):

@@ -1,13 +1,14 @@
 """A batch of events becomes offers and decisions, once."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
+from shared.domain.promotions import Promotion
 from shared.errors import ConfigurationError, StateUnavailable
 from shared.workflows.evaluate import STATE_TTL_US, Evaluator
-from shared.workflows.partition_state import StateConflict
+from shared.workflows.partition_state import StateConflict, Write
 from tests.fakes import FakeHub, FakeReferences, FakeStates
 from tests.unit.evaluate.world import (
     BAKERY,
@@ -50,7 +51,8 @@ def test_a_decision_names_its_cause():
     assert decision["data"] == {
         "device_id": "d1", "store_id": "cafe", "transition": "ENTER", "promotion_id": "coffee", "offer_id": offer["id"],
         "outcome": "sent", "reason": None, "distance_m": 0.0, "latitude": CAFE[0], "longitude": CAFE[1],
-        "tracked_at": "2026-06-01T12:00:00.250000Z", "partition_id": "2", "sequence_number": 7,
+        "tracked_at": "2026-06-01T12:00:00.250000Z", "entered_at": "2026-06-01T12:00:00.250000Z", "left_at": None,
+        "partition_id": "2", "sequence_number": 7,
         "reference_version": "v1",
     }  # fmt: skip
 
@@ -114,6 +116,39 @@ def test_a_hub_made_anew_under_the_same_name_starts_a_new_generation():
     assert len(result.offers) == 1
     assert states.position(PARTITION).generation == 1 == states.newest[PARTITION]
     assert states.position(PARTITION).sequence_number == 0
+
+
+TWO_COFFEES = Promotion("coffee", 20.0, "Coffee?", max_offers=8)
+"""8 offers over 4 partitions are 2 in each."""
+
+
+def test_a_budget_goes_on_when_the_hub_is_made_anew():
+    states, versions = FakeStates(), [(0, reference(promotions=(TWO_COFFEES,)))]
+    evaluator(states, versions=versions).evaluate(batch(seen_at(5, "d0", CAFE, NOON_US)))
+    later = batch(*(seen_at(n, f"d{n}", CAFE, NOON_US + 60 * SECOND_US) for n in range(1, 4)))
+    result = evaluator(states, versions=versions).evaluate(later)
+    assert [json.loads(text)["data"]["reason"] for text in result.decisions] == [None, "budget_spent", "budget_spent"]
+    assert states.position(PARTITION).spent == {"coffee": 2}
+
+
+def test_a_generation_that_somebody_closed_and_died_is_followed_by_whoever_comes_next():
+    states, versions = FakeStates(), [(0, reference(promotions=(TWO_COFFEES,)))]
+    evaluator(states, versions=versions).evaluate(batch(seen_at(5, "d0", CAFE, NOON_US)))
+    stored = states.load(PARTITION).position
+    states.commit(PARTITION, 0, [Write(None, replace(stored.value, is_closed=True), stored.etag)])
+    evaluator(states, versions=versions).evaluate(batch(seen_at(0, "d1", CAFE, NOON_US + 60 * SECOND_US)))
+    position = states.position(PARTITION)
+    assert (position.generation, position.sequence_number, position.spent) == (1, 0, {"coffee": 2})
+
+
+def test_who_still_works_for_a_hub_that_is_no_more_spends_nothing_of_the_budget():
+    states, versions = FakeStates(), [(0, reference(promotions=(TWO_COFFEES,)))]
+    old, new = evaluator(states, versions=versions), evaluator(states, versions=versions)
+    old.evaluate(batch(seen_at(5, "d0", CAFE, NOON_US)))
+    new.evaluate(batch(seen_at(0, "d1", CAFE, NOON_US + 60 * SECOND_US)))
+    result = old.evaluate(batch(seen_at(6, "d2", CAFE, NOON_US)))
+    assert result.offers == []
+    assert states.position(PARTITION).spent == {"coffee": 2}
 
 
 @pytest.mark.parametrize("partitions", [3, 5])

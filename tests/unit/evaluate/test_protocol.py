@@ -19,7 +19,7 @@ from shared.domain.reference import ReferenceData
 from shared.errors import StateUnavailable, TransientError
 from shared.workflows.evaluate import STATE_TTL_US, Evaluator
 from shared.workflows.messages import encode_decision, encode_offer
-from shared.workflows.partition_state import HubPartition, Snapshot, Write
+from shared.workflows.partition_state import HubPartition, Position, Snapshot, Write
 from tests.fakes import FakeHub, FakeReferences, FakeStates
 from tests.unit.evaluate.baton import Baton, Task
 from tests.unit.evaluate.world import (
@@ -124,8 +124,8 @@ class Cloud:
             raise StateUnavailable("the answer was lost")
         return tags
 
-    def begin_generation(self, partition: HubPartition, generation: int) -> None:
-        self.states.begin_generation(partition, generation)
+    def begin_generation(self, partition: HubPartition, first: Position) -> None:
+        self.states.begin_generation(partition, first)
 
 
 @dataclass

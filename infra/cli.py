@@ -25,6 +25,7 @@ COMMANDS = {
     "send": "send",
     "offers": "results",
     "why": "why",
+    "replay": "replay",
     "tables": "results",
     "flush": "results",
 }

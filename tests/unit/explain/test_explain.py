@@ -78,6 +78,11 @@ def test_one_ping_at_several_stores_is_told_store_by_store_and_the_nearer_first(
     ]
 
 
+def test_who_enters_where_nobody_has_to_linger_enters_before_it_stays():
+    stayed = decided(DecisionReason.WRONG_TRIGGER, transition=Transition.DWELL)
+    assert [moment.transition for moment in tell(stayed, decided()).moments] == [Transition.ENTER, Transition.DWELL]
+
+
 @given(st.permutations(range(6)), st.lists(st.integers(0, 5), max_size=6))
 @settings(deadline=None, max_examples=50)
 def test_the_story_does_not_depend_on_the_order_or_the_repeats_of_the_records(order, repeats):
@@ -126,6 +131,25 @@ def test_an_offer_that_came_later_explains_nothing():
     later = decided(tracked_us=NOON_US + 10 * MINUTE_US)
     story = tell(decided(DecisionReason.TOO_SOON), later)
     assert story.moments[0].verdicts[0].sentence == "it had an offer shortly before; 5 min must lie between two"
+
+
+def test_who_was_held_out_cools_down_like_who_was_sent_an_offer():
+    before = decided(DecisionReason.HELD_OUT, tracked_us=NOON_US - HOUR_US // 2)
+    (*_, moment) = tell(before, decided(DecisionReason.COOLDOWN)).moments
+    assert moment.verdicts[0].sentence.startswith("the store had an offer for it at 11:30:00")
+
+
+def test_what_won_at_the_same_ping_is_no_offer_before_it():
+    before = decided(tracked_us=NOON_US - MINUTE_US)
+    at_once = decided(DecisionReason.TOO_SOON, promotion_id="cake")
+    (*_, moment) = tell(before, decided(), at_once).moments
+    assert moment.verdicts[1].sentence.startswith("it had an offer 1 min before, at 11:59:00")
+
+
+def test_what_won_at_another_ping_outranked_nothing_at_this_one():
+    before = decided(tracked_us=NOON_US - MINUTE_US, store_id="bakery")
+    (*_, moment) = tell(before, decided(), decided(DecisionReason.OUTRANKED, promotion_id="cake")).moments
+    assert moment.verdicts[1].sentence == "coffee won"
 
 
 def test_each_decision_is_explained_with_the_version_that_made_it():
@@ -224,7 +248,7 @@ def test_a_ping_in_the_margin_was_not_inside():
 
 
 def test_pings_inside_that_led_to_nothing_are_told_why():
-    stale = replace(ping(NOON_US), enqueued_us=NOON_US + HOUR_US // 2)
+    stale = replace(ping(NOON_US, accuracy_m=300.0), enqueued_us=NOON_US + HOUR_US // 2)
     blurred = ping(NOON_US + SECOND_US, accuracy_m=300.0)
     again = [ping(NOON_US + row * MINUTE_US, BETWEEN_THE_TWO) for row in range(2, 5)]
     notes = tell(pings=(blurred, *again, stale, ping(NOON_US + HOUR_US // 2 + SECOND_US, FAR_AWAY))).notes

@@ -121,9 +121,9 @@ def test_low_accuracy_is_told_in_metres():
 
 
 def test_a_cooldown_is_told_until_when_it_lasts():
-    before = decided(tracked_us=NOON_US - HOUR_US)
+    long_before, before = decided(tracked_us=NOON_US - 3 * HOUR_US), decided(tracked_us=NOON_US - HOUR_US)
     elsewhere = decided(tracked_us=NOON_US - MINUTE_US, store_id="bakery")
-    assert because(case(DecisionReason.COOLDOWN, contacts=(before, elsewhere))) == (
+    assert because(case(DecisionReason.COOLDOWN, contacts=(long_before, before, elsewhere))) == (
         "the store had an offer for it at 11:00:00; the cooldown of 4 h lasts until 15:00:00"
     )
 
@@ -158,6 +158,13 @@ def test_a_gap_is_told_from_the_latest_offer_anywhere():
     elsewhere = decided(tracked_us=NOON_US - 130 * SECOND_US, store_id="bakery")
     assert because(case(DecisionReason.TOO_SOON, contacts=(before, elsewhere))) == (
         "it had an offer 2 min 10 s before, at 11:57:50; 5 min must lie between two"
+    )
+
+
+def test_a_gap_to_an_offer_that_is_not_on_record_is_told_from_the_state():
+    state = DeviceState(NOON_US, NOON_US, offered_us=tuple(NOON_US + row * MINUTE_US for row in (-3, -2, 1)))
+    assert because(case(DecisionReason.TOO_SOON, state=state)) == (
+        "it had an offer 2 min before, at 11:58:00; 5 min must lie between two"
     )
 
 

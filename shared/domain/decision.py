@@ -4,9 +4,10 @@ Times are whole microseconds since 1970 UTC. The Structs on the hot path are msg
 as frozen dataclasses.
 """
 
-import json
 from enum import StrEnum
-from uuid import UUID, uuid5
+from hashlib import sha1
+from json.encoder import encode_basestring_ascii as quoted
+from uuid import UUID
 
 import msgspec
 
@@ -89,15 +90,15 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     left_us: int | None = None
 
     @property
-    def decision_id(self) -> UUID:
-        """The same cause gives the same id."""
+    def decision_id(self) -> str:
+        """A UUIDv5: the same cause gives the same id."""
         ping = self.ping
         cause = (ping.partition_id, ping.sequence_number, ping.enqueued_at_us, ping.device_id)
         return _uuid(DECISION_NAMESPACE, *cause, self.store_id, self.transition, self.promotion_id)
 
     @property
-    def offer_id(self) -> UUID | None:
-        """The offer that was sent: one for a device, store, promotion and visit."""
+    def offer_id(self) -> str | None:
+        """The UUIDv5 of the offer that was sent: one for a device, store, promotion and visit."""
         if self.outcome is not Outcome.SENT:
             return None
         return _uuid(OFFER_NAMESPACE, self.ping.device_id, self.store_id, self.promotion_id, self.entered_us)
@@ -122,6 +123,10 @@ class Outputs(msgspec.Struct, frozen=True, gc=False):
 NOTHING = Outputs()
 
 
-def _uuid(namespace: UUID, *cause: object) -> UUID:
+def _uuid(namespace: UUID, *cause: str | int | None) -> str:
+    """`str(uuid5(namespace, json.dumps(cause)))` in a third of the time."""
     # A JSON array keeps the parts apart, whatever characters an id has.
-    return uuid5(namespace, json.dumps(cause, ensure_ascii=True))
+    parts = ["null" if part is None else quoted(part) if isinstance(part, str) else str(part) for part in cause]
+    text = sha1(namespace.bytes + f"[{', '.join(parts)}]".encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(text[16], 16) & 3]  # version 5 and the variant of RFC 9562
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"

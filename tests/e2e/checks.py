@@ -12,6 +12,7 @@ from infra.local.hub_reader import HubEvent
 from infra.local.lake import lake_tables
 from shared.medallion.tables import Table
 from tests.cloud import Cloud
+from tests.e2e.brute_force import Verdict
 
 
 def hub_events(cloud: Cloud, hub: str) -> list[HubEvent]:
@@ -55,3 +56,12 @@ def sent_decisions(events: list[HubEvent]) -> dict[str, dict]:
     """The decisions that sent an offer, by its id."""
     decided = (json.loads(event.body)["data"] for event in events)
     return {data["offer_id"]: data for data in decided if data["outcome"] == "sent"}
+
+
+def verdicts(events: list[HubEvent]) -> Counter[Verdict]:
+    """All decisions; one that was said again counts once, and must be the same bytes."""
+    texts: defaultdict[str, set[bytes]] = defaultdict(set)
+    for event in events:
+        texts[json.loads(event.body)["id"]].add(event.body)
+    assert all(len(bodies) == 1 for bodies in texts.values()), "a decision was said again with other bytes"
+    return Counter(Verdict.of(json.loads(bodies.pop())["data"]) for bodies in texts.values())

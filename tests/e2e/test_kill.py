@@ -22,7 +22,7 @@ from shared.medallion.pings import PINGS
 from shared.medallion.quarantine import BODIES
 from shared.workflows.sending import OutgoingPing
 from tests.cloud import Cloud
-from tests.e2e.brute_force import Sent, World, instant, offers
+from tests.e2e.brute_force import Sent, World, expect, instant
 from tests.e2e.checks import (
     assert_each_event_once,
     distinct_offers,
@@ -30,6 +30,7 @@ from tests.e2e.checks import (
     hub_events,
     rows,
     sent_decisions,
+    verdicts,
 )
 from tests.polling import wait_until
 
@@ -115,5 +116,6 @@ def test_killing_broker_host_and_storage_loses_nothing_and_doubles_nothing(cloud
 
     accepted = set(pings.select("partition_id", "sequence_number").iter_rows())
     world = World.read(SAMPLE / "stores.csv", SAMPLE / "promotions.json")
-    expected, _, _ = offers((one for one in events if (one.partition_id, one.sequence_number) in accepted), world)
-    assert {Sent(device, store, promotion, instant(at)) for device, store, promotion, at in visits} == expected
+    expected = expect((one for one in events if (one.partition_id, one.sequence_number) in accepted), world)
+    assert {Sent(device, store, promotion, instant(at)) for device, store, promotion, at in visits} == expected.offers
+    assert verdicts(decision_events) == Counter(expected.verdicts)

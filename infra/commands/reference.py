@@ -64,7 +64,8 @@ def load(
         )
         return
     _print_warnings(publication.warnings)
-    what = f"version {entry.version}: {publication.stores:,} stores, {publication.promotions:,} promotions"
+    what = f"version {entry.version}: {_count(publication.stores, 'store')}, "
+    what += _count(publication.promotions, "promotion")
     if publication.was_newest:
         console.print(f"{what}; it was the newest already")
     elif entry.active_from_us == 0:
@@ -104,10 +105,16 @@ def load_reference(home: Home, stores: Path, promotions: Path, suppressed: Path 
 
 def _in_words(parsed: ReferenceData) -> str:
     """What the files hold."""
-    stores, polygons = len(parsed.stores), len(parsed.stores.polygons)
-    words = f"{stores:,} stores" + (f" ({polygons:,} of them polygons)" if polygons else "")
-    words += f", {len(parsed.promotions):,} promotions"
-    return words + (f", {len(parsed.suppressed):,} suppressed devices" if parsed.suppressed else "")
+    polygons = len(parsed.stores.polygons)
+    words = _count(len(parsed.stores), "store")
+    if polygons:
+        words += f" ({polygons:,} of them {'a polygon' if polygons == 1 else 'polygons'})"
+    words += f", {_count(len(parsed.promotions), 'promotion')}"
+    return words + (f", {_count(len(parsed.suppressed), 'suppressed device')}" if parsed.suppressed else "")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _print_warnings(warnings: Iterable[str]) -> None:

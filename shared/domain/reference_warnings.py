@@ -22,7 +22,7 @@ def warnings_of(reference: ReferenceData, *, partition_count: int, now_us: int) 
 
 def _of_promotion(promotion: Promotion, quiet_hours: Window | None, partition_count: int, now_us: int) -> Iterator[str]:
     if promotion.ends_at_us is not None and promotion.ends_at_us <= now_us:
-        yield f"ended at {datetime.fromtimestamp(promotion.ends_at_us / 1e6, UTC):%Y-%m-%d %H:%M} UTC"
+        yield f"it ended at {datetime.fromtimestamp(promotion.ends_at_us / 1e6, UTC):%Y-%m-%d %H:%M} UTC"
     if promotion.holdout_percent == 100:
         yield "holdout_percent is 100: nobody gets an offer"
     least = LEAST_SHARE * partition_count

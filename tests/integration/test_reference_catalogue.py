@@ -19,6 +19,7 @@ from shared.workflows.reference import (
     ReferenceCatalogue,
     ReferenceFiles,
     ReferenceStore,
+    StoresFormat,
     publish,
 )
 from tests.azurite import AzuriteServer
@@ -30,6 +31,7 @@ NOON = 1_800_000_000_000_000
 FIRST = PublishedVersion("a" * 12, 0, NOON)
 SECOND = PublishedVersion("b" * 12, NOON + 60_000_000, NOON + 1)
 FILES = ReferenceFiles(b"stores", b"promotions")
+ALL_FILES = ReferenceFiles(b"stores", b"promotions", b"suppressed", StoresFormat.GEOJSON)
 
 
 @pytest.fixture(name="container")
@@ -56,6 +58,17 @@ def test_what_was_written_is_read_back(store: ReferenceStore) -> None:
     assert store.replace_catalogue(store.read_catalogue(), (FIRST, SECOND))
     assert store.read_catalogue().entries == (FIRST, SECOND)
     assert store.load_files(FIRST.version) == FILES
+
+
+def test_stores_may_be_geojson_and_devices_suppressed(store: ReferenceStore) -> None:
+    store.save_files(SECOND.version, ALL_FILES)
+    assert store.load_files(SECOND.version) == ALL_FILES
+
+
+def test_a_version_whose_name_begins_with_that_of_another_is_another(store: ReferenceStore) -> None:
+    store.save_files("abc", FILES)
+    store.save_files("abcd", ALL_FILES)
+    assert store.load_files("abc") == FILES
 
 
 def test_an_unchanged_catalogue_is_not_read_twice(store: ReferenceStore) -> None:
@@ -143,6 +156,30 @@ def test_the_container_shows_people_what_is_in_force_when(container: ContainerCl
     folder = f"versions/{line['version']}"
     names = sorted(blob.name for blob in container.list_blobs())
     assert names == ["catalogue.json", f"{folder}/promotions.json", f"{folder}/stores.csv"]
+
+
+def test_a_version_without_suppressed_devices_has_no_such_file_and_one_with_them_names_it(
+    container: ContainerClient,
+) -> None:
+    store = ReferenceContainer(container)
+    store.save_files(FIRST.version, FILES)
+    store.save_files(SECOND.version, ALL_FILES)
+    names = [blob.name.removeprefix("versions/") for blob in container.list_blobs()]
+    assert names == [
+        f"{FIRST.version}/promotions.json",
+        f"{FIRST.version}/stores.csv",
+        f"{SECOND.version}/promotions.json",
+        f"{SECOND.version}/stores.geojson",
+        f"{SECOND.version}/suppressed.csv",
+    ]
+
+
+def test_a_version_of_which_a_file_is_missing_is_unavailable_and_the_file_named(container: ContainerClient) -> None:
+    store = ReferenceContainer(container)
+    store.save_files(FIRST.version, FILES)
+    container.delete_blob(f"versions/{FIRST.version}/promotions.json")
+    with pytest.raises(ReferenceUnavailable, match=rf"versions/{FIRST.version}/promotions\.json is in the catalogue"):
+        store.load_files(FIRST.version)
 
 
 def test_a_catalogue_that_somebody_wrote_by_hand_is_unavailable_with_the_reason(container: ContainerClient) -> None:

@@ -1,6 +1,8 @@
 """Every reason is given, and of several the first."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -154,3 +156,8 @@ def test_what_is_not_known_is_said_last_before_the_rank():
     nowhere = replace(THE_CAFE, time_zone="")
     assert why(data=only(shop=nowhere, changed_us={0: NOON_US + 900_000_000})) == {R.GEOFENCE_CHANGED}
     assert why(data=only(replace(COFFEE, holdout_percent=100), shop=nowhere)) == {R.UNKNOWN}
+
+
+def test_the_docs_list_every_reason_in_order():
+    text = (Path(__file__).parents[3] / "docs" / "deciding.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(DecisionReason)

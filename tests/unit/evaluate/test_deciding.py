@@ -23,6 +23,7 @@ from tests.unit.evaluate.world import (
     Shop,
     Walk,
     beside,
+    block,
     reference,
     see,
     told,
@@ -99,6 +100,16 @@ def test_a_ping_inside_after_too_long_a_silence_ends_one_visit_and_begins_anothe
     walked, decisions = walk((0, CAFE), (5 * HOUR, CAFE))
     assert [one.transition for one in decisions] == [ENTER, EXIT, ENTER]
     assert walked.state.visits["cafe"].entered_us == NOON_US + 5 * HOUR * SECOND_US
+
+
+def test_a_polygon_is_entered_and_left_like_a_circle_also_to_its_courtyard():
+    """A block of 200 m around a courtyard of 100 m; its middle is 50 m from the wall."""
+    mall = replace(THE_CAFE, radius_m=142.0, polygon=block(CAFE, 100, 50))
+    hall, at_the_wall, corner = (beside(CAFE, east_m=metres) for metres in (80, 45, 115))
+    data = reference(mall)
+    assert transitions((0, hall), (60, at_the_wall), (120, corner), (180, hall), data=data) == [ENTER, DWELL]
+    assert transitions((0, hall), (60, CAFE), (120, CAFE), data=data) == [ENTER, EXIT]
+    assert transitions((0, CAFE), data=data) == []
 
 
 # The exit margin and the accuracy
@@ -263,6 +274,10 @@ CHANGES = {
     "grew": (replace(THE_CAFE, radius_m=10.0), THE_CAFE),
     "moved": (replace(THE_CAFE, position=beside(CAFE, north_m=500)), THE_CAFE),
     "is new": (THE_BAKERY, THE_CAFE),
+    "is a polygon now": (
+        replace(THE_CAFE, radius_m=10.0),
+        replace(THE_CAFE, radius_m=60.0, polygon=block(CAFE, 40)),
+    ),
 }
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from math import cos, radians
 
 import numpy as np
+from shapely import Polygon
 
 from shared.domain.budget import Budget
 from shared.domain.deciding import decide
@@ -32,6 +33,7 @@ CAFE = 51.5000, -0.1200
 BAKERY = 51.5003, -0.1200
 """33 m north of the café: one ping can be inside both."""
 FAR_AWAY = 51.6000, -0.1200
+CORNERS = (-1, -1), (-1, 1), (1, 1), (1, -1)
 
 
 COFFEE = Promotion("coffee", 20.0, "Coffee?", StoreSelector(merchants=frozenset({"Costa"})))
@@ -41,7 +43,7 @@ EVERYWHERE = Promotion("everywhere", 10.0, "Come in")
 
 @dataclass(frozen=True)
 class Shop:
-    """A store with a circle around it."""
+    """A store with a circle around it, or a polygon, where its radius reaches to the farthest corner."""
 
     store_id: str
     position: Position
@@ -50,6 +52,7 @@ class Shop:
     time_zone: str = "Europe/London"
     merchant: str = "Costa"
     service_type: str = "Coffee Shop"
+    polygon: Polygon | None = None
 
 
 THE_CAFE = Shop("cafe", CAFE)
@@ -70,6 +73,7 @@ def stores(*shops: Shop) -> StoreTable:
         radius_m=np.array([shop.radius_m for shop in shops]),
         loitering_delay_s=np.array([shop.loitering_s for shop in shops]),
         time_zone=tuple(shop.time_zone for shop in shops),
+        polygons={row: shop.polygon for row, shop in enumerate(shops) if shop.polygon is not None},
     )
 
 
@@ -111,6 +115,15 @@ def beside(position: Position, *, north_m: float = 0.0, east_m: float = 0.0) -> 
     """The position so many metres away; right to a few millimetres a kilometre."""
     latitude, longitude = position
     return latitude + north_m / 111_265, longitude + east_m / (111_412 * cos(radians(latitude)))
+
+
+def block(position: Position, *half_sides_m: float) -> Polygon:
+    """A square around the position; of two sizes given, the second is that of its courtyard."""
+    rings = [
+        [beside(position, north_m=north * half, east_m=east * half)[::-1] for north, east in CORNERS]
+        for half in half_sides_m
+    ]
+    return Polygon(rings[0], rings[1:])
 
 
 def near(data: ReferenceData, positions: Iterable[Position]) -> list[tuple[Near, ...]]:

@@ -1,13 +1,13 @@
 """The geometries of stores.geojson: a point, or a polygon that is checked as RFC 7946 describes it."""
 
 import re
-from itertools import pairwise
 from typing import Annotated
 
 import msgspec
+import numpy as np
 import shapely
 from msgspec import Meta
-from shapely import MultiPolygon, Polygon
+from shapely import LinearRing, MultiPolygon, Polygon
 
 from shared.adapters.json_text import plain_words
 from shared.adapters.store_rows import swap_hint
@@ -16,10 +16,10 @@ MAX_VERTICES = 10_000
 """Of all rings of a store together, the repeated ends of the rings not counted."""
 LEAST_RING = 4
 HALF_TURN = 180
+QUARTER_TURN = 90
 COORDINATES = ".coordinates"
 
 type Position = list[float]
-type Ring = list[Position]
 
 _Position = Annotated[list[float], Meta(min_length=2)]  # a third number is the altitude, which does not matter here
 _POINT = msgspec.json.Decoder(_Position)
@@ -68,31 +68,31 @@ def _decoded[T](decoder: msgspec.json.Decoder[T], coordinates: msgspec.Raw) -> T
         raise ShapeFault(plain_words(str(error)), COORDINATES) from error
 
 
-def _polygon(rings: list[Ring], within: str) -> Polygon:
+def _polygon(rings: list[list[Position]], within: str) -> Polygon:
     if not rings:
         raise ShapeFault("has no ring", within)
-    for number, ring in enumerate(rings):
-        _require_ring(ring, f"{within}[{number}]")
-    outer, *holes = ([position[:2] for position in ring] for ring in rings)
+    outer, *holes = (_ring(positions, f"{within}[{number}]") for number, positions in enumerate(rings))
     return Polygon(outer, holes)
 
 
-def _require_ring(ring: Ring, within: str) -> None:
-    if len(ring) < LEAST_RING:
-        problem = f"has {len(ring)} positions; a ring has at least {LEAST_RING}, the first again as the last"
+def _ring(positions: list[Position], within: str) -> LinearRing:
+    if len(positions) < LEAST_RING:
+        problem = f"has {len(positions)} positions; a ring has at least {LEAST_RING}, the first again as the last"
         raise ShapeFault(problem, within)
-    for number, position in enumerate(ring):
-        if not (-180 <= position[0] <= 180 and -90 <= position[1] <= 90):
-            raise _out_of_range(position, f"{within}[{number}]")
-    if ring[0][:2] != ring[-1][:2]:
-        raise ShapeFault(f"is not closed: it begins at {ring[0][:2]} and ends at {ring[-1][:2]}", within)
-    for number, (here, there) in enumerate(pairwise(ring), start=1):
-        if abs(there[0] - here[0]) > HALF_TURN:
-            problem = (
-                f"goes from longitude {here[0]} to {there[0]}: cut a polygon that crosses the antimeridian into a "
-                "MultiPolygon with a part on each side (RFC 7946, section 3.1.9)"
-            )
-            raise ShapeFault(problem, f"{within}[{number}]")
+    longitude, latitude = np.array([position[:2] for position in positions]).T
+    is_there = (np.abs(longitude) <= HALF_TURN) & (np.abs(latitude) <= QUARTER_TURN)
+    for number in np.flatnonzero(~is_there)[:1].tolist():
+        raise _out_of_range(positions[number], f"{within}[{number}]")
+    if positions[0][:2] != positions[-1][:2]:
+        raise ShapeFault(f"is not closed: it begins at {positions[0][:2]} and ends at {positions[-1][:2]}", within)
+    for number in np.flatnonzero(np.abs(np.diff(longitude)) > HALF_TURN)[:1].tolist():
+        problem = (
+            f"goes from longitude {longitude[number]} to {longitude[number + 1]}: cut a polygon that crosses the "
+            "antimeridian into a MultiPolygon with a part on each side (RFC 7946, section 3.1.9)"
+        )
+        raise ShapeFault(problem, f"{within}[{number + 1}]")
+    ring: LinearRing = shapely.linearrings(longitude, latitude)
+    return ring
 
 
 def _out_of_range(position: Position, within: str) -> ShapeFault:

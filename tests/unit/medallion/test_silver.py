@@ -352,15 +352,18 @@ def test_an_offer_as_it_is_published_becomes_its_row():
     }
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        decision(),
-        decision(outcome=Outcome.NOT_SENT, reason=DecisionReason.COOLDOWN),
-        Decision(decision().ping, "v7", Outcome.FAILED, DecisionReason.INTERNAL_ERROR),
-    ],
-    ids=lambda made: made.outcome,
-)
+UNSENT = {"outcome": Outcome.NOT_SENT, "promotion_id": None}
+PUBLISHED = {
+    "sent": decision(),
+    "not sent": decision(outcome=Outcome.NOT_SENT, reason=DecisionReason.COOLDOWN),
+    "an exit": decision(**UNSENT, reason=DecisionReason.NO_PROMOTION, transition=Transition.EXIT, left_us=us(NOON) + 7),
+    "a geofence that came": decision(outcome=Outcome.NOT_SENT, reason=DecisionReason.GEOFENCE_CHANGED, transition=None),
+    "low accuracy": decision(**UNSENT, reason=DecisionReason.LOW_ACCURACY, transition=None, entered_us=None),
+    "failed": Decision(decision().ping, "v7", Outcome.FAILED, DecisionReason.INTERNAL_ERROR),
+}
+
+
+@pytest.mark.parametrize("made", PUBLISHED.values(), ids=PUBLISHED.keys())
 def test_a_decision_as_it_is_published_becomes_its_row(made):
     body = encode_decision(made).encode()
     decoded = decode_decisions([body])
@@ -370,6 +373,11 @@ def test_a_decision_as_it_is_published_becomes_its_row(made):
     assert row["offer_id"] == (None if made.offer_id is None else str(made.offer_id))
     assert (row["outcome"], row["reason"]) == (str(made.outcome), None if made.reason is None else str(made.reason))
     assert (row["store_id"], row["promotion_id"]) == (made.store_id, made.promotion_id)
+    assert row["transition"] == (None if made.transition is None else str(made.transition))
+    visit = [
+        None if at_us is None else datetime.fromtimestamp(at_us / 1e6, UTC) for at_us in (made.entered_us, made.left_us)
+    ]
+    assert [row["entered_at"], row["left_at"]] == visit
     assert (row["ping_partition_id"], row["ping_sequence_number"]) == ("3", 77)
     assert (row["partition_id"], row["sequence_number"]) == ("0", 0)
     assert (row["decided_at"], row["tracked_at"]) == (NOON, NOON - timedelta(seconds=1.5))

@@ -58,6 +58,11 @@ def test_only_settings_read_the_environment():
     readers = {
         str(path.relative_to(ROOT))
         for path in SOURCES
-        if path.is_relative_to(ROOT / "shared") and any(name.startswith("os") for name in imports(path))
+        if path.is_relative_to(ROOT / "shared")
+        and any(
+            getattr(node, "attr", getattr(node, "id", None)) in ("environ", "getenv")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        )
     }
-    assert readers <= {"shared/settings.py", "shared/adapters/lake_storage.py"}, readers
+    # The Delta library takes Azurite's port from the environment only, so its adapter writes that there.
+    assert readers == {"shared/settings.py", "shared/adapters/lake_storage.py"}

@@ -11,7 +11,9 @@ import pytest
 from geopy.distance import geodesic
 
 from shared.adapters.reference_files import parse_reference, read_reference_files
+from shared.domain.promotions import Transition
 from shared.domain.reference import ReferenceData
+from shared.domain.reference_warnings import warnings_of
 
 SAMPLE = Path(__file__).parents[3] / "infra" / "local" / "sample"
 NOW_US = 1_790_000_000_000_000
@@ -42,6 +44,27 @@ def test_one_promotion_has_ended_one_has_not_begun_and_every_store_runs_one_now(
     runs = [promotion.runs_at(NOW_US) for promotion in reference.promotions]
     assert (len(runs), runs.count(False)) == (11, 2)
     assert reference.selection[runs].any(axis=0).all()
+
+
+def test_the_promotions_show_what_there_is_to_say() -> None:
+    reference = load(SAMPLE)
+    promotions = reference.promotions
+    assert {promotion.trigger for promotion in promotions} == {Transition.ENTER, Transition.DWELL}
+    assert any(promotion.hours for promotion in promotions)
+    assert any(promotion.holdout_percent for promotion in promotions)
+    assert any(promotion.max_offers for promotion in promotions)
+    assert any(promotion.priority for promotion in promotions)
+    assert any(promotion.policy for promotion in promotions)
+    assert len(list(warnings_of(reference, partition_count=4, now_us=NOW_US))) == 1
+
+
+def test_the_demo_makes_offers_at_any_hour_of_the_week_and_within_its_seconds() -> None:
+    reference = load(SAMPLE)
+    always = [promotion.hours is None and promotion.runs_at(NOW_US) for promotion in reference.promotions]
+    assert reference.selection[always].any(axis=0).all()
+    assert (reference.contact_policy.quiet_hours, reference.contact_policy.min_gap_s) == (None, 5)
+    dwelling = [promotion.trigger is Transition.DWELL for promotion in reference.promotions]
+    assert set(reference.stores.loitering_delay_s[reference.selection[dwelling].any(axis=0)]) == {10}
 
 
 def test_the_route_is_a_walk_of_two_hundred_positions() -> None:

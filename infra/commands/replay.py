@@ -95,6 +95,7 @@ def replay(
     changed = ChangedFiles(stores, promotions, suppressed)
     with blob_service(settings.lake_storage) as blobs:
         references = _references(settings, blobs, changed, span)
+        start = None if from_state is None else ReplayFolder.of_earlier(from_state)
         folder = ReplayFolder.begin(out, _description(settings, references, span, from_state, with_events=with_events))
         replayer = Replayer(
             CaptureContainer(blobs, settings.bronze_container),
@@ -104,7 +105,7 @@ def replay(
             settings.partition_count,
             references,
             span,
-            None if from_state is None else ReplayFolder.of_earlier(from_state),
+            start,
             with_events=with_events,
         )
         report = _run(replayer)
@@ -159,12 +160,12 @@ def _description(
     changed = references.get(Side.CHANGED)
     return {
         "hub": settings.pings_hub,
-        "partition_count": settings.partition_count,
-        "from": _shown(span.from_us),
-        "to": _shown(span.to_us),
-        "changed": changed.reference.version if isinstance(changed, OneVersion) else None,
-        "from_state": None if from_state is None else str(from_state.resolve()),
-        "with_events": with_events,
+        "PARTITION_COUNT": settings.partition_count,
+        "--from": _shown(span.from_us),
+        "--to": _shown(span.to_us),
+        "the version of the files to try": changed.reference.version if isinstance(changed, OneVersion) else None,
+        "--from-state": None if from_state is None else str(from_state.resolve()),
+        "--with-events": with_events,
     }
 
 
@@ -200,8 +201,8 @@ def _show(report: ReplayReport, folder: ReplayFolder, out: Path, *, is_compared:
         return
     _show_report(report)
     for side in sides:
-        words = "as decided under the versions in force" if side is Side.IN_FORCE else "under the files given"
-        console.print(f"{counts.get(side, 0):,} decisions {words}")
+        under = "the versions in force" if side is Side.IN_FORCE else "the files to try"
+        console.print(f"{counts.get(side, 0):,} decisions under {under}")
     _show_offers(offers, sides)
     console.print(f"the decisions are in {out}", markup=False)
 

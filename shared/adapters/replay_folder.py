@@ -53,20 +53,17 @@ class ReplayFolder:
 
         Raises ReplayRefused when something else is there.
         """
-        file, text = folder / STATE / DESCRIPTION, msgspec.json.format(msgspec.json.encode(description))
-        if file.exists():
-            found = msgspec.json.decode(file.read_bytes(), type=dict[str, object])
-            for name, value in msgspec.json.decode(text, type=dict[str, object]).items():
-                if found.get(name) != value:
-                    raise ReplayRefused(
-                        f"{folder} holds another replay: its {name} is {found.get(name)}, not {value}. Give another "
-                        "--out, or delete the folder"
-                    )
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ReplayRefused(f"{folder} is no replay and not empty: give another --out")
-        else:
+        found, text = cls(folder), msgspec.json.format(msgspec.json.encode(description))
+        file = folder / STATE / DESCRIPTION
+        if not file.exists():
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise ReplayRefused(f"{folder} is no replay and not empty: give another --out")
             _write(file, text)
-        return cls(folder)
+        elif found._table() is None:
+            _write(file, text)  # that one was refused or interrupted before it had decided anything
+        else:
+            _require_same(folder, file.read_bytes(), text)
+        return found
 
     @classmethod
     def of_earlier(cls, folder: Path) -> "ReplayFolder":
@@ -133,6 +130,20 @@ class ReplayFolder:
 
     def _file(self, name: str, number: int) -> Path:
         return self.folder / STATE / name / f"{number}.msgpack"
+
+
+def _require_same(folder: Path, there: bytes, here: bytes) -> None:
+    known = msgspec.json.decode(there, type=dict[str, object])
+    for name, value in msgspec.json.decode(here, type=dict[str, object]).items():
+        if known.get(name) != value:
+            raise ReplayRefused(
+                f"{folder} holds another replay: there, {name} is {_said(known.get(name))}, and here {_said(value)}. "
+                "Give another --out, or delete the folder"
+            )
+
+
+def _said(value: object) -> str:
+    return "not given" if value is None else str(value)
 
 
 def _name(namespace: str, partition_id: str) -> str:

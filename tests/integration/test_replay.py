@@ -148,10 +148,17 @@ def test_a_later_replay_goes_on_from_the_state_that_this_one_left(tmp_path: Path
 
 
 def test_the_folder_of_another_replay_is_refused_and_what_differs_is_named(tmp_path: Path) -> None:
-    ReplayFolder.begin(tmp_path / "out", {"from": "2026-01-01", "partition_count": 4})
-    ReplayFolder.begin(tmp_path / "out", {"from": "2026-01-01", "partition_count": 4})
-    with pytest.raises(ReplayRefused, match="holds another replay: its partition_count is 4, not 8"):
-        ReplayFolder.begin(tmp_path / "out", {"from": "2026-01-01", "partition_count": 8})
+    replay_into(tmp_path / "out")
+    with pytest.raises(ReplayRefused, match=f"there, hub is {HUB}, and here another"):
+        ReplayFolder.begin(tmp_path / "out", {"hub": "another"})
+    with pytest.raises(ReplayRefused, match="there, --to is not given, and here 2026"):
+        ReplayFolder.begin(tmp_path / "out", {"hub": HUB, "--to": "2026"})
+
+
+def test_a_replay_that_was_refused_before_it_decided_anything_leaves_its_folder_to_the_next(tmp_path: Path) -> None:
+    ReplayFolder.begin(tmp_path / "out", {"--to": "2025"})
+    ReplayFolder.begin(tmp_path / "out", {"--to": "2026"})
+    assert "2026" in (tmp_path / "out" / STATE / DESCRIPTION).read_text()
 
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:

@@ -1,11 +1,21 @@
-"""What `footfall replay` refuses before it asks anybody."""
+"""What `footfall replay` takes, and what it refuses before it asks anybody."""
 
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from infra.cli import app
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def test_the_docs_list_every_option() -> None:
+    help_text = CliRunner().invoke(app, ["replay", "--help"], env={"COLUMNS": "300", "NO_COLOR": "1"}).output
+    options = set(re.findall(r"│ \*?\s*(--[a-z-]+)", help_text)) - {"--help", "--home"}
+    rows = re.findall(r"^\| (`--.*?) \|", (DOCS / "backtest.md").read_text(), re.MULTILINE)
+    assert {option for row in rows for option in re.findall(r"--[a-z-]+", row)} == options
 
 
 def refusal(*arguments: str) -> str:

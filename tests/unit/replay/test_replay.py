@@ -1,6 +1,8 @@
 """A replay decides what was decided live: whatever the batches were then, and the files are now."""
 
+import json
 import logging
+from datetime import datetime, timedelta
 from itertools import chain
 
 import pytest
@@ -15,6 +17,7 @@ from tests.unit.evaluate.world import BAKERY, CAFE, FAR_AWAY, NOON_US, SECOND_US
 from tests.unit.replay.history import (
     A_DAY_AT_THE_CAFE,
     DEVICES,
+    FIRST,
     SECOND,
     MemoryCaptures,
     MemoryJournal,
@@ -39,6 +42,13 @@ def _no_log_records(caplog):
     caplog.set_level(logging.CRITICAL, logger="shared.workflows")
 
 
+def moved(text: bytes, by_us: int) -> bytes:
+    """The ping, tracked that much later."""
+    fields = json.loads(text)
+    tracked_at = datetime.fromisoformat(fields["tracked_at"]) + timedelta(microseconds=by_us)
+    return json.dumps(fields | {"tracked_at": tracked_at.isoformat()}).encode()
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(DEVICES),
@@ -53,7 +63,7 @@ steps = st.lists(
 cuts = st.lists(st.integers(1, 30), min_size=1, max_size=40)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 @given(steps, cuts, cuts, st.integers(1, 12), st.integers(0, 4000))
 def test_a_replay_makes_the_live_decisions_byte_for_byte_each_once(steps, batches, files, frame_rows, published_s):
     events = events_of(steps)
@@ -62,7 +72,7 @@ def test_a_replay_makes_the_live_decisions_byte_for_byte_each_once(steps, batche
     assert sorted(replay(captured(events, files, frame_rows), references).texts()) == sorted(expected)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(steps, steps, cuts, st.integers(1, 12))
 def test_a_hub_that_was_made_anew_starts_afresh_as_it_did_live_but_for_its_budgets(old, new, lengths, frame_rows):
     first = events_of(old)
@@ -74,7 +84,7 @@ def test_a_hub_that_was_made_anew_starts_afresh_as_it_did_live_but_for_its_budge
     assert sorted(replay(captures, in_force()).texts()) == sorted(expected)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(steps, cuts, st.lists(st.integers(0, 4), max_size=8), st.booleans())
 def test_a_replay_that_is_killed_at_any_save_goes_on_and_writes_nothing_twice(steps, lengths, kills, is_compared):
     events = events_of(steps)
@@ -94,7 +104,7 @@ def test_a_replay_that_is_killed_at_any_save_goes_on_and_writes_nothing_twice(st
         assert journal.texts(side) == undisturbed.texts(side)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(steps, cuts, st.integers(0, 3000), st.integers(1, 3000))
 def test_spans_that_meet_have_every_decision_once(steps, lengths, first_s, more_s):
     captures = captured(events_of(steps), lengths)
@@ -109,6 +119,17 @@ def test_spans_that_meet_have_every_decision_once(steps, lengths, first_s, more_
         replayer(captures, going_on, in_force(), span=span, start=start).run(nothing)
         found.append(going_on.texts())
     assert found == apart
+
+
+def test_a_budget_that_was_spent_stays_spent_on_a_new_hub():
+    later_us = A_DAY_AT_THE_CAFE[-1][1] - NOON_US + 3600 * SECOND_US
+    again = [(n, at_us + later_us, key, moved(text, later_us)) for n, at_us, key, text in A_DAY_AT_THE_CAFE]
+    captures = MemoryCaptures({path_at(0): A_DAY_AT_THE_CAFE, path_at(7200): again})
+    journal = replay(captures, in_force())
+    assert journal.texts() == live([A_DAY_AT_THE_CAFE, again], in_force())
+    of_the_new_hub = journal.rows.filter(source_file=path_at(7200), promotion_id="coffee", transition="ENTER")
+    assert "budget_spent" in set(of_the_new_hub["reason"])
+    assert "sent" not in set(of_the_new_hub["outcome"])
 
 
 def test_the_replay_of_a_day_has_offers_dwells_exits_and_a_budget_that_is_spent():
@@ -150,6 +171,22 @@ def test_the_side_in_force_does_not_depend_on_what_it_is_compared_with():
     compared = replay(captured(A_DAY_AT_THE_CAFE), in_force(), changed=SECOND)
     assert compared.texts() == alone.texts()
     assert compared.texts(Side.CHANGED) == replay(captured(A_DAY_AT_THE_CAFE), in_force((-1, SECOND))).texts()
+
+
+@settings(deadline=None, max_examples=40)
+@given(steps, cuts, st.integers(0, 2000))
+def test_worlds_that_part_under_the_same_reference_data_stay_alike(steps, lengths, from_s):
+    captures, span = captured(events_of(steps), lengths), Span(NOON_US + from_s * SECOND_US, None)
+    journal = replay(captures, in_force(), changed=FIRST, span=span)
+    assert journal.texts(Side.CHANGED) == journal.texts(Side.IN_FORCE)
+
+
+def test_worlds_part_with_the_budgets_that_were_spent():
+    """Whoever comes after the budget was spent gets nothing, in both worlds."""
+    from_us = A_DAY_AT_THE_CAFE[20][1]
+    journal = replay(captured(A_DAY_AT_THE_CAFE), in_force(), changed=FIRST, span=Span(from_us, None))
+    assert journal.texts(Side.CHANGED) == journal.texts(Side.IN_FORCE)
+    assert "budget_spent" in set(journal.rows["reason"])
 
 
 def test_the_comparison_counts_offers_devices_and_stores_of_both_sides():
@@ -236,6 +273,18 @@ def test_each_partition_has_its_own_state_and_its_own_share_of_a_budget():
     captures.files |= {path_at(60 * number, "1"): events for number, events in enumerate(cut(A_DAY_AT_THE_CAFE, [10]))}
     expected = live([A_DAY_AT_THE_CAFE], in_force(), "1") + live([A_DAY_AT_THE_CAFE], in_force(), "2")
     assert replay(captures, in_force()).texts() == expected
+
+
+def test_a_device_that_is_silent_for_a_week_is_still_known_after_a_save():
+    day_us = 86_400 * SECOND_US
+    events = [
+        seen_at(0, "ann", CAFE, NOON_US),
+        seen_at(1, "bob", CAFE, NOON_US + 6 * day_us),
+        seen_at(2, "ann", FAR_AWAY, NOON_US + 7 * day_us),
+    ]
+    texts = replay(captured(events, [1]), in_force(), step=Step(events=1)).texts()
+    assert texts == live([events], in_force())
+    assert '"transition":"EXIT"' in texts[-1]
 
 
 def test_the_state_of_a_device_that_was_silent_too_long_is_not_saved():

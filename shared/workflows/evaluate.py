@@ -328,16 +328,18 @@ class Evaluator:
                     decided.spend(words.spent)
             return
         before = None if row is None else row.state
-        budget = Budget(self._partition_count, decided.spent)
-        after, outputs = decide_one(before, sighting, budget)
-        if outputs is NOTHING and after == before:
-            return
         # That this batch is delivered from `horizon` on means that all before it was published: it can be forgotten.
         said = {} if row is None else {at: words for at, words in row.said.items() if at >= horizon}
-        words = SILENCE if outputs is NOTHING else self._words(outputs)
-        changed = _row(after, ping.sequence_number, said, words)
+        after, outputs = before, NOTHING
+        changed = DeviceRow(before, ping.sequence_number, said)
+        if not (said and changed.size > ROW_BYTES):
+            after, outputs = decide_one(before, sighting, Budget(self._partition_count, decided.spent))
+            if outputs is NOTHING and after == before:
+                return
+            words = SILENCE if outputs is NOTHING else self._words(outputs)
+            changed = _row(after, ping.sequence_number, said, words)
         if changed.size > ROW_BYTES:
-            log.error("event %d would make a row of %d bytes: it fails", ping.sequence_number, changed.size)
+            log.error("event %d: a row of %d bytes is too large, so it fails", ping.sequence_number, changed.size)
             outputs = fail(ping, sighting.reference.version)
             words = self._words(outputs)
             changed = _row(before, ping.sequence_number, said, words)

@@ -306,17 +306,25 @@ class Evaluator:
         applied_to = -1 if snapshot.position is None else snapshot.position.value.sequence_number
         horizon = int(batch.sequence_numbers[0])
         decided = _Decided(spent=dict(snapshot.position.value.spent) if snapshot.position else {})
+        budget = Budget(self._partition_count, decided.spent)
         for part in seen.parts:
-            for at, device_id, is_near in part.devices():
+            for sighting in part.of(snapshot.rows, decided.changed):
+                device_id = sighting.ping.device_id
                 row = decided.changed.get(device_id)
                 if row is None and (stored := snapshot.rows.get(device_id)) is not None:
                     row = stored.value
-                if row is not None or is_near:
-                    self._apply(row, part.sighting(at), decided, applied_to=applied_to, horizon=horizon)
+                self._apply(row, sighting, decided, budget, applied_to=applied_to, horizon=horizon)
         return decided
 
     def _apply(
-        self, row: DeviceRow | None, sighting: Sighting, decided: _Decided, *, applied_to: int, horizon: int
+        self,
+        row: DeviceRow | None,
+        sighting: Sighting,
+        decided: _Decided,
+        budget: Budget,
+        *,
+        applied_to: int,
+        horizon: int,
     ) -> None:
         """Decide one event, or say again what was said when it was applied before."""
         ping = sighting.ping
@@ -329,11 +337,15 @@ class Evaluator:
             return
         before = None if row is None else row.state
         # That this batch is delivered from `horizon` on means that all before it was published: it can be forgotten.
-        said = {} if row is None else {at: words for at, words in row.said.items() if at >= horizon}
+        said = {at: words for at, words in row.said.items() if at >= horizon} if row is not None and row.said else {}
         after, outputs = before, NOTHING
         changed = DeviceRow(before, ping.sequence_number, said)
         if not (said and changed.size > ROW_BYTES):
-            after, outputs = decide_one(before, sighting, Budget(self._partition_count, decided.spent))
+            after, outputs = decide_one(before, sighting, budget)
+            if outputs is NOTHING and not said:  # as for most: spares them what follows
+                if after != before:
+                    decided.changed[ping.device_id] = DeviceRow(after, ping.sequence_number)
+                return
             if outputs is NOTHING and after == before:
                 return
             words = SILENCE if outputs is NOTHING else self._words(outputs)

@@ -325,11 +325,10 @@ class _World:
         budget, states = Budget(partition_count, self.spent), self.states
         texts: list[str] = []
         for part in seen.parts:
-            for at, device_id, is_near in part.devices():
+            for sighting in part.of(states):
+                device_id = sighting.ping.device_id
                 before = states.get(device_id)
-                if before is None and not is_near:
-                    continue  # nothing can come of it, live as well
-                after, outputs = decide_one(before, part.sighting(at), budget)
+                after, outputs = decide_one(before, sighting, budget)
                 if after is not None:
                     states[device_id] = after
                 elif before is not None:

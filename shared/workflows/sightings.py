@@ -2,10 +2,12 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,8 +61,7 @@ class ReferenceSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(msgspec.Struct, frozen=True, gc=False):
     """One ping and what decides about it; `is_broken` when an error of ours kept it from being understood."""
 
     ping: SeenPing
@@ -78,41 +79,53 @@ class Sightings:
     reference: ReferenceData
     near: dict[int, tuple[Near, ...]]
 
-    def devices(self) -> Iterator[tuple[int, str, bool]]:
-        """Row, device id, and whether a geofence is near. Most rows need no more than that."""
-        for row in range(self.rows.start, self.rows.stop):
-            yield row, self.pings.device_id[row], row in self.near
+    def of(self, known: Container[str], new: Iterable[str] = ()) -> Iterator[Sighting]:
+        """The pings of the devices that are known, new or near a geofence, in order: nothing can come of the others.
 
-    def sighting(self, row: int) -> Sighting:
-        """The ping of that row, with all that decides about it."""
-        pings, event = self.pings, int(self.pings.row[row])
-        accuracy_m = float(pings.accuracy_m[row])
-        ping = SeenPing(
-            device_id=pings.device_id[row],
-            latitude=float(pings.latitude[row]),
-            longitude=float(pings.longitude[row]),
-            tracked_at_us=int(pings.tracked_at_us[row]),
-            enqueued_at_us=int(self.batch.enqueued_at_us[event]),
-            accuracy_m=None if np.isnan(accuracy_m) else accuracy_m,
-            partition_id=self.batch.partition.partition_id,
-            sequence_number=int(self.batch.sequence_numbers[event]),
-            near=self.near.get(row, ()),
-            consent=_CONSENT[int(pings.consent[row])],
+        Most pings are of the others, so the few are chosen first, and their columns read at once.
+        """
+        pings, near = self.pings, self.near
+        here = {pings.device_id[row] for row in near}.union(new)
+        ids = pings.device_id[self.rows]
+        rows = [row for row, device_id in enumerate(ids, self.rows.start) if device_id in here or device_id in known]
+        events = pings.row[rows]
+        columns = (
+            pings.latitude[rows],
+            pings.longitude[rows],
+            pings.tracked_at_us[rows],
+            self.batch.enqueued_at_us[events],
+            pings.accuracy_m[rows],
+            self.batch.sequence_numbers[events],
+            pings.consent[rows],
         )
-        return Sighting(ping, self.reference)
+        partition_id, reference = self.batch.partition.partition_id, self.reference
+        for row, latitude, longitude, tracked_us, enqueued_us, accuracy_m, number, consent in zip(
+            rows, *(column.tolist() for column in columns), strict=True
+        ):
+            ping = SeenPing(
+                device_id=pings.device_id[row],
+                latitude=latitude,
+                longitude=longitude,
+                tracked_at_us=tracked_us,
+                enqueued_at_us=enqueued_us,
+                accuracy_m=None if isnan(accuracy_m) else accuracy_m,
+                partition_id=partition_id,
+                sequence_number=number,
+                near=near.get(row, ()),
+                consent=_CONSENT[consent],
+            )
+            yield Sighting(ping, reference)
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
     """An event that an error of ours keeps from being understood."""
 
-    of: Sighting
+    sighting: Sighting
 
-    def devices(self) -> Iterator[tuple[int, str, bool]]:
-        yield 0, self.of.ping.device_id, True
-
-    def sighting(self, row: int) -> Sighting:
-        return self.of
+    def of(self, known: Container[str], new: Iterable[str] = ()) -> Iterator[Sighting]:
+        """The event, whoever is known."""
+        yield self.sighting
 
 
 @dataclass(frozen=True, slots=True)

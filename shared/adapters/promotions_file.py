@@ -1,17 +1,15 @@
 """promotions.json: its bytes become promotions, contact policy and presence parameters, or a list of its faults."""
 
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, get_args
 
 import msgspec
 from msgspec import UNSET, Struct
 
-from shared.adapters.json_text import parse_json, plain_words, shown
+from shared.adapters.json_text import parse_json
 from shared.adapters.promotions_format import (
-    ContactPolicyEntry,
     Day,
     HoursEntry,
     PromotionEntry,
@@ -20,11 +18,14 @@ from shared.adapters.promotions_format import (
     QuietHoursEntry,
     StoresSelected,
 )
+from shared.adapters.struct_reader import StructReader, names_of
 from shared.domain.local_time import ALL_DAYS, DayWindow, WeeklyHours, Window
 from shared.domain.promotions import ContactPolicy, PresenceParameters, Promotion, StoreSelector, Transition
 from shared.domain.stores import StoreTable
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CONDITIONS = {"store_ids": "store_id", "merchants": "merchant", "service_types": "service_type"}
+"""The column in which the names of each condition must be."""
 _DAYS = get_args(Day)
 """In the order of Python's weekdays."""
 
@@ -48,143 +49,66 @@ def read_promotions(
     conditions together must select a row of *stores*, where that table is without fault.
     """
     try:
-        raw = parse_json(data)
+        document = parse_json(data)
     except ValueError as error:
         return None, [f"promotions.json {error}"]
-    faults: list[str] = []
-    values = _read_object(PromotionsFile, raw, "$", faults) if isinstance(raw, dict) else {}
-    if not isinstance(raw, dict):
-        faults.append(f"$: expected an object with {_names_of(PromotionsFile)}")
-    entries: list[PromotionEntry | None] = values.get("promotions") or []
-    _check_entries(entries, stores, columns, faults)
-    policy: ContactPolicyEntry | None = values.get("contact_policy")
-    if policy is not None and policy.quiet_hours is not None:
-        faults += _window_faults("$.contact_policy.quiet_hours", policy.quiet_hours)
-    if faults:
-        return None, [f"promotions.json {fault}" for fault in faults]
-    return _campaigns(PromotionsFile(**values)), []
+    reader = StructReader(_Checks(stores, columns))
+    found = reader.read(PromotionsFile, document)
+    if found is None:
+        return None, [f"promotions.json {fault}" for fault in reader.faults]
+    return _campaigns(found), []
 
 
-def _read(expected: Any, value: Any, path: str, faults: list[str]) -> Any:  # noqa: ANN401 - any JSON value
-    """*value* as the type *expected*; a fault for each thing wrong in it (msgspec alone would stop at the first)."""
-    options = _options(expected)
-    struct = next((one for one in options if isinstance(one, type) and issubclass(one, Struct)), None)
-    if struct is not None and isinstance(value, dict):
-        before = len(faults)
-        values = _read_object(struct, value, path, faults)
-        return struct(**values) if len(faults) == before else None
-    item = next((get_args(one)[0] for one in options if get_origin(one) is list), None)
-    if item is not None and isinstance(value, list) and value:  # of an empty one msgspec knows whether it may be
-        return [_read(item, element, f"{path}[{number}]", faults) for number, element in enumerate(value)]
-    try:
-        return msgspec.convert(value, expected)
-    except msgspec.ValidationError as error:
-        faults.append(f"{path}: {shown(value)} is refused: {_what_is_valid(options, str(error))}")
-    return None
+class _Checks:
+    """What no single field can say: ids are unique, ends come after starts, selectors select something."""
+
+    def __init__(self, stores: StoreTable | None, columns: Mapping[str, Sequence[str]]) -> None:
+        self._stores = stores
+        self._known = {name: set(columns[name]) for name in CONDITIONS.values() if name in columns}
+        self._first: dict[str, str] = {}
+        """Where each promotion id came first."""
+
+    def __call__(self, struct: type[Struct], values: dict[str, Any], path: str, *, is_whole: bool) -> Iterator[str]:
+        """The faults between the fields of an object."""
+        if struct is PromotionEntry:
+            yield from self._promotion_faults(values, path)
+        elif struct is StoresSelected:
+            unknown = list(self._unknown_names(values, path))
+            yield from unknown
+            if is_whole and not unknown:
+                yield from self._selection_faults(StoresSelected(**values), path)
+        elif struct in (HoursEntry, QuietHoursEntry):
+            yield from _window_faults(values, path)
+
+    def _promotion_faults(self, values: dict[str, Any], path: str) -> Iterator[str]:
+        promotion_id = values.get("promotion_id")
+        if promotion_id is not None and self._first.setdefault(promotion_id, path) != path:
+            yield f"{path}.promotion_id: {promotion_id!r} is also that of {self._first[promotion_id]}"
+        starts_at, ends_at = values.get("starts_at"), values.get("ends_at")
+        if starts_at is not None and ends_at is not None and starts_at >= ends_at:
+            yield f"{path}.ends_at: {ends_at.isoformat()} is not after starts_at"
+
+    def _selection_faults(self, selected: StoresSelected, path: str) -> Iterator[str]:
+        names = [getattr(selected, condition) or () for condition in CONDITIONS]
+        if not any(names):
+            yield f'{path}: has no condition; give {names_of(StoresSelected)}, or write "all" instead'
+        elif self._stores is not None and not _selector(selected).selected(self._stores).any():
+            yield f"{path}: no store satisfies all its conditions"
+
+    def _unknown_names(self, values: dict[str, Any], path: str) -> Iterator[str]:
+        for condition, column in CONDITIONS.items():
+            for number, name in enumerate(values.get(condition) or ()):
+                if column in self._known and name not in self._known[column]:
+                    yield f"{path}.{condition}[{number}]: no store has the {column} {name!r}"
 
 
-def _read_object(struct: type[Struct], value: dict[str, Any], path: str, faults: list[str]) -> dict[str, Any]:
-    """The fields of *struct* that are in *value*, by attribute; a field with a fault is None."""
-    fields = msgspec.structs.fields(struct)
-    known = {one.encode_name for one in fields}
-    faults += [f"{path}: unknown field {key!r}; allowed are {_names_of(struct)}" for key in value if key not in known]
-    missing = [one.encode_name for one in fields if one.required and one.encode_name not in value]
-    faults += [f"{path}: the field {name} is missing" for name in missing]
-    return {
-        one.name: _read(one.type, value[one.encode_name], f"{path}.{one.encode_name}", faults)
-        for one in fields
-        if one.encode_name in value
-    }
-
-
-def _options(expected: Any) -> list[Any]:  # noqa: ANN401 - a type expression
-    """The types that *expected* allows, without what is said about them."""
-    if get_origin(expected) is Annotated:
-        return _options(get_args(expected)[0])
-    if get_origin(expected) in (Union, types.UnionType):
-        return [option for member in get_args(expected) for option in _options(member)]
-    return [expected]
-
-
-def _what_is_valid(options: Sequence[Any], message: str) -> str:
-    """What msgspec says of a value that it refuses; where that would not help, what there is to choose from."""
-    literals = [f'"{name}"' for one in options if get_origin(one) is Literal for name in get_args(one)]
-    objects = [
-        f"an object with {_names_of(one)}" for one in options if isinstance(one, type) and issubclass(one, Struct)
-    ]
-    if literals or objects:
-        choices = [", ".join(literals), *objects, "null" if type(None) in options else ""]
-        return "valid are " + " or ".join(choice for choice in choices if choice)
-    if "matching regex" in message:
-        return "expected a time of the day, such as 09:00" + (", or 24:00" if "24:00" in message else "")
-    if options[0] is datetime:
-        return "expected a date, a time and its offset, such as 2026-06-01T09:00:00+01:00"
-    return plain_words(message)
-
-
-def _names_of(struct: type[Struct]) -> str:
-    return ", ".join(one.encode_name for one in msgspec.structs.fields(struct))
-
-
-def _check_entries(
-    entries: Sequence[PromotionEntry | None],
-    stores: StoreTable | None,
-    columns: Mapping[str, Sequence[str]],
-    faults: list[str],
-) -> None:
-    """What no single field can say: ids are unique, a promotion ends after its start, selectors select something."""
-    known = {name: set(columns[name]) for name in ("store_id", "merchant", "service_type") if name in columns}
-    first: dict[str, int] = {}
-    for number, entry in enumerate(entries):
-        if entry is None:
-            continue
-        path = f"$.promotions[{number}]"
-        if first.setdefault(entry.promotion_id, number) != number:
-            faults.append(
-                f"{path}.promotion_id: {entry.promotion_id!r} is also that of $.promotions[{first[entry.promotion_id]}]"
-            )
-        if entry.starts_at and entry.ends_at and entry.starts_at >= entry.ends_at:
-            faults.append(f"{path}.ends_at: {entry.ends_at.isoformat()} is not after starts_at")
-        faults += _hours_faults(f"{path}.hours", entry.hours or ())
-        policy = entry.contact_policy
-        if policy is not None and isinstance(policy.quiet_hours, QuietHoursEntry):
-            faults += _window_faults(f"{path}.contact_policy.quiet_hours", policy.quiet_hours)
-        if isinstance(entry.stores, StoresSelected):
-            faults += _selection_faults(f"{path}.stores", entry.stores, stores, known)
-
-
-def _hours_faults(path: str, hours: Sequence[HoursEntry]) -> Iterator[str]:
-    for number, entry in enumerate(hours):
-        yield from _window_faults(f"{path}[{number}]", entry)
-        days = entry.days or []
-        for at, day in enumerate(days):
-            if day in days[:at]:
-                yield f'{path}[{number}].days[{at}]: "{day}" is given twice'
-
-
-def _window_faults(path: str, entry: HoursEntry | QuietHoursEntry) -> Iterator[str]:
-    if entry.from_ == entry.to:
-        yield f"{path}: ends at {entry.to}, when it begins; a whole day is from 00:00 to 24:00"
-
-
-def _selection_faults(
-    path: str, selected: StoresSelected, stores: StoreTable | None, known: Mapping[str, set[str]]
-) -> Iterator[str]:
-    conditions = (
-        ("store_ids", selected.store_ids, "store_id"),
-        ("merchants", selected.merchants, "merchant"),
-        ("service_types", selected.service_types, "service_type"),
-    )
-    if all(names is None for _, names, _ in conditions):
-        yield f'{path}: has no condition; give {_names_of(StoresSelected)}, or write "all" instead'
-    all_known = True
-    for key, names, column in conditions:
-        for number, name in enumerate(names or ()):
-            if column in known and name not in known[column]:
-                all_known = False
-                yield f"{path}.{key}[{number}]: no store has the {column} {name!r}"
-    if all_known and stores is not None and not _selector(selected).selected(stores).any():
-        yield f"{path}: no store satisfies all its conditions"
+def _window_faults(values: dict[str, Any], path: str) -> Iterator[str]:
+    if "to" in values and values["to"] == values.get("from_"):
+        yield f"{path}: ends at {values['to']}, when it begins; a whole day is from 00:00 to 24:00"
+    days = values.get("days") or []
+    for number, day in enumerate(days):
+        if day in days[:number]:
+            yield f'{path}.days[{number}]: "{day}" is given twice'
 
 
 def _campaigns(document: PromotionsFile) -> Campaigns:

@@ -253,17 +253,32 @@ def test_all_faults_of_a_file_are_listed() -> None:
         "$.promotions[0].discount_percent",
         "$.promotions[0].message",
         "$.promotions[1]",
+        "$.promotions[2].promotion_id",
         "$.promotions[3].stores.store_ids[0]",
+        "$.promotions[3].promotion_id",
         "$.contact_policy",
         "$.contact_policy.cooldown_s",
         "$.presence",
     ]
 
 
-def test_faults_between_promotions_are_listed_beside_those_within_them() -> None:
-    document = {"promotions": [promotion(), promotion(discount_percent=-1), promotion()]}
-    assert faults(document) == [
+def test_faults_between_fields_are_listed_beside_those_within_them() -> None:
+    second = promotion(
+        discount_percent=-1,
+        stores={"merchants": ["Tesko"], "service_types": 5},
+        starts_at="2026-06-01T00:00:00Z",
+        ends_at="2026-06-01T00:00:00Z",
+        hours=[{"from": "09:00", "to": "09:00", "days": ["mon", "mon"], "at": "noon"}],
+    )
+    assert faults({"promotions": [promotion(), second, promotion()]}) == [
         "$.promotions[1].discount_percent: -1 is refused: expected a number > 0.0",
+        "$.promotions[1].stores.service_types: 5 is refused: expected a list or null, got a whole number",
+        "$.promotions[1].stores.merchants[0]: no store has the merchant 'Tesko'",
+        "$.promotions[1].hours[0]: unknown field 'at'; allowed are from, to, days",
+        "$.promotions[1].hours[0]: ends at 09:00, when it begins; a whole day is from 00:00 to 24:00",
+        '$.promotions[1].hours[0].days[1]: "mon" is given twice',
+        "$.promotions[1].promotion_id: 'p' is also that of $.promotions[0]",
+        "$.promotions[1].ends_at: 2026-06-01T00:00:00+00:00 is not after starts_at",
         "$.promotions[2].promotion_id: 'p' is also that of $.promotions[0]",
     ]
 

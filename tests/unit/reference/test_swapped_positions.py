@@ -46,7 +46,14 @@ def test_who_names_the_time_zone_of_a_far_away_store_means_that_place() -> None:
         [DALLAS, DALLAS, (25.8, -80.2)],
         [(-17.5, 179.9), (-17.5, -179.9), (-17.6, 179.8)],
     ],
-    ids=["far", "all over the world", "no region with most of them", "one there and one here", "longitudes beyond 90", "around the antimeridian"],
+    ids=[
+        "far",
+        "all over the world",
+        "no region with most of them",
+        "one there and one here",
+        "longitudes beyond 90",
+        "around the antimeridian",
+    ],
 )
 def test_far_away_alone_is_not_suspected(places: list[tuple[float, float]]) -> None:
     assert faults(*places) == []

@@ -46,7 +46,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One decision: about whom, where, at what, of what, why not (None: sent), and at which ping."""
+    """One decision: about whom, where, at what, of what, why not (None: sent), at which ping, and in which visit."""
 
     device_id: str
     store_id: str
@@ -54,14 +54,15 @@ class Verdict:
     promotion_id: str | None
     reason: str | None
     tracked_at: datetime
+    entered_at: datetime | None = None
+    left_at: datetime | None = None
 
     @classmethod
     def of(cls, data: dict) -> "Verdict":
         """What a decision of the product says in its `data`."""
-        return cls(
-            data["device_id"], data["store_id"], data["transition"], data["promotion_id"], data["reason"],
-            instant(data["tracked_at"]),
-        )  # fmt: skip
+        names = "device_id", "store_id", "transition", "promotion_id", "reason"
+        times = (data[name] and instant(data[name]) for name in ("tracked_at", "entered_at", "left_at"))
+        return cls(*(data[name] for name in names), *times)
 
 
 @dataclass
@@ -133,6 +134,14 @@ class Visit:
     away: datetime | None = None
     dwelling: bool = False
     was_out: bool = False
+
+
+@dataclass(frozen=True)
+class Left:
+    """An EXIT: when the visit had begun and ended."""
+
+    entered: datetime
+    left: datetime
 
 
 @dataclass
@@ -214,9 +223,10 @@ def _decide(ping: Ping, near: dict[int, float], devices: dict, spent: Counter, w
     device.newest = ping.tracked
     happened = [(s, t) for s in sorted(near.keys() | device.visits) for t in _moves(ping, s, near, device, world)]
     for store, transition in happened:
-        if transition == "EXIT":
-            yield _verdict(ping, store, "EXIT", None, "no_promotion", world)
-    yield from _considered(ping, [one for one in happened if one[1] != "EXIT"], near, device, spent, world)
+        if isinstance(transition, Left):
+            times = transition.entered, transition.left
+            yield _verdict(ping, store, "EXIT", None, "no_promotion", world, *times)
+    yield from _considered(ping, [one for one in happened if one[1] in ("ENTER", "DWELL")], near, device, spent, world)
     for store in inside - device.visits.keys():
         last = device.blurred.get(store)
         if not is_sharp and world.runs(store) and (last is None or ping.tracked - last >= ONE_HOUR):
@@ -224,7 +234,7 @@ def _decide(ping: Ping, near: dict[int, float], devices: dict, spent: Counter, w
             yield _verdict(ping, store, None, None, "low_accuracy", world)
 
 
-def _moves(ping: Ping, store: int, near: dict[int, float], device: Device, world: World) -> Iterator[str]:
+def _moves(ping: Ping, store: int, near: dict[int, float], device: Device, world: World) -> Iterator["str | Left"]:
     """The transitions at one store; the device's visit there is changed."""
     presence, at = world.presence, ping.tracked
     is_sharp = ping.accuracy is None or ping.accuracy <= presence["max_accuracy_m"]
@@ -239,7 +249,7 @@ def _moves(ping: Ping, store: int, near: dict[int, float], device: Device, world
         has_left = has_left and at - visit.away >= timedelta(seconds=presence["exit_delay_s"])
         is_lost = silent > timedelta(seconds=presence["visit_timeout_s"]) and (is_out or (is_in and visit.was_out))
         if has_left or is_lost or silent > REST:
-            yield "EXIT"
+            yield Left(visit.entered, visit.away if has_left else visit.inside)
             del device.visits[store]
             visit = None
         elif is_out:
@@ -263,11 +273,12 @@ def _considered(
     rivals = []
     for store, transition in happened:
         if not world.runs(store):
-            yield _verdict(ping, store, transition, None, _consent_reason(ping, world) or "no_promotion", world)
+            reason = _consent_reason(ping, world) or "no_promotion"
+            yield _verdict(ping, store, transition, None, reason, world, device.visits[store].entered)
         for promotion in world.runs(store):
             reason = _refusal(ping, store, transition, promotion, device, world)
             if reason is not None:
-                yield _verdict(ping, store, transition, promotion, reason, world)
+                yield _verdict(ping, store, transition, promotion, reason, world, device.visits[store].entered)
                 continue
             rank = -promotion.get("priority", 0), -promotion["discount_percent"], near[store]
             ids = promotion["promotion_id"], world.stores[store]["store_id"]
@@ -283,7 +294,7 @@ def _considered(
             device.offered.append(ping.tracked)
         if reason is None:
             spent[ping.partition, promotion["promotion_id"]] += 1
-        yield _verdict(ping, store, transition, promotion, reason, world)
+        yield _verdict(ping, store, transition, promotion, reason, world, device.visits[store].entered)
 
 
 def _consent_reason(ping: Ping, world: World) -> str | None:
@@ -373,12 +384,18 @@ def _hash(*parts: str) -> int:
 
 
 def _verdict(
-    ping: Ping, store: int, transition: str | None, promotion: dict | None, reason: str | None, world: World
+    ping: Ping,
+    store: int,
+    transition: str | None,
+    promotion: dict | None,
+    reason: str | None,
+    world: World,
+    entered: datetime | None = None,
+    left: datetime | None = None,
 ) -> Verdict:
     promotion_id = None if promotion is None else promotion["promotion_id"]
-    return Verdict(
-        ping.device_id, world.stores[store]["store_id"], transition, promotion_id, reason, ping.tracked
-    )  # fmt: skip
+    store_id = world.stores[store]["store_id"]
+    return Verdict(ping.device_id, store_id, transition, promotion_id, reason, ping.tracked, entered, left)
 
 
 def instant(value: str | float) -> datetime:

@@ -18,7 +18,7 @@ from tests.fakes import FakeHub, FakeReferences, FakeStates
 from tests.unit.evaluate.world import CAFE, NOON_US, Position, batch, beside
 
 R = DecisionReason
-EVENTS = 1_500
+EVENTS = 1_000
 SEEDS = 3
 STORES = [
     # id, merchant, position, radius, loitering delay, zone

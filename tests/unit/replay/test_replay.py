@@ -287,6 +287,49 @@ def test_a_device_that_is_silent_for_a_week_is_still_known_after_a_save():
     assert '"transition":"EXIT"' in texts[-1]
 
 
+def test_a_replay_from_a_state_writes_nothing_before_its_time_and_counts_its_own_events():
+    captures, start = captured(A_DAY_AT_THE_CAFE), replay(captured(A_DAY_AT_THE_CAFE[:12]), in_force())
+    journal = MemoryJournal()
+    span = Span(A_DAY_AT_THE_CAFE[20][1], None)
+    report = replayer(captures, journal, in_force(), span=span, start=start).run(nothing)
+    assert journal.texts() == replay(captures, in_force(), span=span).texts()
+    assert report.counts.events == 36 - 12
+
+
+def test_of_the_state_of_a_comparison_only_the_side_in_force_goes_on():
+    captures = captured(A_DAY_AT_THE_CAFE)
+    start = replay(captured(A_DAY_AT_THE_CAFE[:12]), in_force(), changed=SECOND)
+    alone = replay(captured(A_DAY_AT_THE_CAFE[:12]), in_force())
+    for changed in (None, SECOND):
+        assert (
+            replay(captures, in_force(), changed=changed, start=start).rows.to_dicts()
+            == replay(captures, in_force(), changed=changed, start=alone).rows.to_dicts()
+            != []
+        )
+
+
+def test_numbers_that_an_old_hub_skipped_are_no_concern_of_the_new_one():
+    later_us = 3600 * SECOND_US
+    again = [(n, at_us + later_us, key, text) for n, at_us, key, text in A_DAY_AT_THE_CAFE]
+    captures = MemoryCaptures(
+        {
+            path_at(0): A_DAY_AT_THE_CAFE[:10] + A_DAY_AT_THE_CAFE[15:],
+            path_at(3600): again[:20],
+            path_at(3660): again[:20],  # there twice
+        }
+    )
+    assert replay(captures, in_force()).texts() != []
+
+
+def test_a_second_run_reads_no_file_again_but_the_last():
+    captures, journal = captured(A_DAY_AT_THE_CAFE), MemoryJournal()
+    captures.files[path_at(5)] = []
+    replayer(captures, journal, in_force()).run(nothing)
+    captures.reads.clear()
+    replayer(captures, journal, in_force()).run(nothing)
+    assert captures.reads == [path_at(180)]
+
+
 def test_the_state_of_a_device_that_was_silent_too_long_is_not_saved():
     events = [seen_at(0, "ann", CAFE, NOON_US), seen_at(1, "bob", CAFE, NOON_US + round((TTL_S + 1) * SECOND_US))]
     saved = replay(captured(events), in_force()).load("ns", "2")

@@ -1,5 +1,5 @@
-"""Candidates against a baseline: interleaved rounds, so that a busy machine disturbs all of them alike; medians,
-ratio."""
+"""Candidates against a baseline: interleaved rounds, so that a busy machine disturbs all of them alike; medians of CPU
+time, ratio."""
 
 import statistics
 import sys
@@ -17,9 +17,9 @@ def compare(
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, run in candidates.items():
-            start = time.perf_counter()
+            start = time.process_time()
             run()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
     medians = {name: statistics.median(taken) / items * 1e6 for name, taken in seconds.items()}
     baseline = next(iter(medians.values()))
     sys.stdout.write(f"{title}\n")

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from shared.domain.promotions import Promotion
-from shared.errors import ConfigurationError, StateUnavailable
+from shared.errors import ConfigurationError, StateUnavailable, TransientError
 from shared.workflows.evaluate import STATE_TTL_US, Evaluator
-from shared.workflows.partition_state import StateConflict, Write
+from shared.workflows.partition_state import Position, StateConflict, Write
 from tests.fakes import FakeHub, FakeReferences, FakeStates
 from tests.unit.evaluate.world import (
     BAKERY,
@@ -151,6 +151,13 @@ def test_who_still_works_for_a_hub_that_is_no_more_spends_nothing_of_the_budget(
     assert states.position(PARTITION).spent == {"coffee": 2}
 
 
+def test_a_state_that_was_written_for_another_number_of_partitions_refuses_to_go_on():
+    states = FakeStates()
+    states.commit(PARTITION, 0, [Write(None, Position(8, 5, NOON_US), None)])
+    with pytest.raises(ConfigurationError, match="PARTITION_COUNT is 4, but its state was written for 8 partitions"):
+        evaluator(states).evaluate(batch(seen_at(6, "d1", CAFE, NOON_US)))
+
+
 @pytest.mark.parametrize("partitions", [3, 5])
 def test_another_number_of_partitions_refuses_to_start(partitions):
     with pytest.raises(ConfigurationError, match=r"PARTITION_COUNT is ., but the hub has 4"):
@@ -212,6 +219,88 @@ def test_after_a_lost_answer_the_next_try_says_the_same():
     result = worker.evaluate(events)
     assert (len(result.offers), states.outcomes) == (1, ["written", "written"])
     assert states.load(PARTITION).rows["d1"].value.last == 1
+
+
+@dataclass
+class ForeignWriter(FakeStates):
+    """Somebody else writes the position before each of our writes."""
+
+    loads: int = 0
+
+    def load(self, partition):
+        self.loads += 1
+        return super().load(partition)
+
+    def commit(self, partition, generation, writes):
+        raise StateConflict("somebody else was faster")
+
+
+def test_who_is_always_too_late_loads_a_few_times_and_leaves_it_to_the_retry_policy():
+    states = ForeignWriter()
+    with pytest.raises(StateUnavailable, match="moved 5 times"):
+        evaluator(states).evaluate(batch(seen_at(1, "d1", CAFE, NOON_US)))
+    assert states.loads == 5
+
+
+def test_two_worker_processes_on_one_partition_decide_like_one():
+    states, versions = FakeStates(), [(0, reference(promotions=(TWO_COFFEES,)))]
+    events = [seen_at(n, f"d{n % 5}", CAFE if n % 7 < 4 else FAR_AWAY, NOON_US + n * 40 * SECOND_US) for n in range(60)]
+    alone = evaluator(versions=versions)
+    expected = [alone.evaluate(batch(*events[at : at + 3])) for at in range(0, 60, 3)]
+    workers = [evaluator(states, versions=versions), evaluator(states, versions=versions)]
+    found = [workers[at // 3 % 2].evaluate(batch(*events[at : at + 3])) for at in range(0, 60, 3)]
+    assert [(one.offers, one.decisions) for one in found] == [(one.offers, one.decisions) for one in expected]
+    assert sum(len(one.offers) for one in found) == 2
+
+
+@dataclass
+class AwayUntil(FakeStates):
+    """A table that does not answer before some time of a clock that the test sets."""
+
+    back_at_s: float = 0.0
+    now_s: float = 0.0
+
+    def load(self, partition):
+        self._answer()
+        return super().load(partition)
+
+    def commit(self, partition, generation, writes):
+        self._answer()
+        return super().commit(partition, generation, writes)
+
+    def _answer(self):
+        if self.now_s < self.back_at_s:
+            raise StateUnavailable("away")
+
+
+def test_a_table_that_is_away_for_five_minutes_delays_its_partition_and_changes_nothing():
+    events = [seen_at(n, f"d{n % 9}", CAFE if n % 5 < 3 else FAR_AWAY, NOON_US + n * 4 * SECOND_US) for n in range(90)]
+    batches = [batch(*events[at : at + 10]) for at in range(0, 90, 10)]
+    calm, away = evaluator(), AwayUntil(back_at_s=300.0)
+    worker, found, tries = evaluator(away), [], 0
+    for one in batches:
+        pause_s = 1.0
+        while True:  # as the trigger's retry policy: 1 s, doubled up to 30 s, without end
+            tries += 1
+            try:
+                found.append(worker.evaluate(one))
+                break
+            except TransientError:
+                away.now_s += pause_s
+                pause_s = min(2 * pause_s, 30.0)
+    assert [(one.offers, one.decisions) for one in found] == [
+        (one.offers, one.decisions) for one in map(calm.evaluate, batches)
+    ]
+    assert tries > 9 + 10, "it was away"
+
+
+def test_a_failure_is_said_again():
+    states, versions = FakeStates(), [(0, BrokenReference.like(reference()))]
+    events = batch(seen_at(1, "d1", CAFE, NOON_US), seen_at(2, "d1", CAFE, NOON_US))
+    first = evaluator(states, versions=versions).evaluate(events)
+    mended = evaluator(states).evaluate(events)
+    assert [json.loads(text)["data"]["outcome"] for text in first.decisions] == ["failed", "failed"]
+    assert (mended.decisions, mended.offers) == (first.decisions, [])
 
 
 def test_an_error_of_ours_fails_its_event_alone(caplog):

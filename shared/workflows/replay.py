@@ -195,7 +195,7 @@ class Replayer:
         """
         partitions = self._partitions()
         advance = begin(sum(size for files in partitions.values() for size in files.values()))
-        saved = [self._replay(*name, files, advance) for name, files in partitions.items()]
+        saved = [_without_states(self._replay(*name, files, advance)) for name, files in partitions.items()]
         counts = Counts()
         for one in saved:
             counts = counts.plus(one.counts)
@@ -227,18 +227,18 @@ class Replayer:
         saved = self.journal.load(namespace, partition_id) or self._first(namespace, partition_id)
         left = {} if saved.is_done else {file: size for file, size in files.items() if not _is_before(file, saved)}
         advance(sum(files.values()) - sum(left.values()))
-        playing = _Playing(self, saved)
-        for file, frames in in_sequence(left, self.captures.frames, playing.waiting):
+        playing = _Playing(self, saved, left)
+        for file, frames in in_sequence(left, self.captures.frames):
             for frame in frames:
                 playing.apply(file, frame)
                 if playing.is_step_full():
                     playing.save()
                 if playing.saved.is_done:
                     break
-            playing.files += 1
-            advance(left.pop(file))
             if playing.saved.is_done:
                 break
+            playing.files += 1
+            advance(left.pop(file))
         advance(sum(left.values()))
         return playing.save()
 
@@ -274,37 +274,25 @@ class Replayer:
 type Frames = Iterator[pl.DataFrame]
 
 
-def in_sequence(
-    files: Iterable[CapturePath], frames: Callable[[str], Frames], waiting: list[CapturePath]
-) -> Iterator[tuple[CapturePath, Frames]]:
-    """The files that hold events, with their frames, the one with the earlier events first.
+def in_sequence(files: Iterable[CapturePath], frames: Callable[[str], Frames]) -> Iterator[tuple[CapturePath, Frames]]:
+    """The files with their frames, the one with the earlier events first; those without events whenever.
 
     The names of capture files say when their windows began, and windows may be written in another order than that of
-    their events: of neighbours, the one whose first event is earlier comes first. *waiting* is kept up to date: the
-    files whose turn has not come.
+    their events: of neighbours, the one whose first event is earlier comes first.
     """
-    waiting[:] = files
     opened: list[tuple[int, int, int, CapturePath, Frames]] = []
-    for number, file in enumerate(tuple(waiting)):
+    for number, file in enumerate(tuple(files)):
         of_file = iter(frames(file.path))
         first = next(of_file, None)
         if first is None or not first.height:
-            waiting.remove(file)  # Capture writes files without events as well
+            yield file, iter(())  # Capture writes files without events as well
             continue
         at_us, sequence_number = int(first["enqueued_at"].to_physical()[0]), int(first["sequence_number"][0])
         heapq.heappush(opened, (at_us, sequence_number, number, file, _chained(first, of_file)))
         if len(opened) > LOOK_AHEAD:
-            yield from _next(opened, waiting)
+            yield heapq.heappop(opened)[-2:]
     while opened:
-        yield from _next(opened, waiting)
-
-
-def _next(
-    opened: list[tuple[int, int, int, CapturePath, Frames]], waiting: list[CapturePath]
-) -> Iterator[tuple[CapturePath, Frames]]:
-    *_, file, frames = heapq.heappop(opened)
-    yield file, frames
-    waiting.remove(file)
+        yield heapq.heappop(opened)[-2:]
 
 
 def _chained(first: pl.DataFrame, rest: Frames) -> Frames:
@@ -353,18 +341,19 @@ class _Playing:
 
     replayer: Replayer
     saved: SavedPartition
-    waiting: list[CapturePath] = field(default_factory=list)
+    left: Mapping[CapturePath, int]
+    """The files that have not been replayed to their end."""
     files: int = 0
     worlds: dict[Side, _World] = field(init=False)
     rows: list[pl.DataFrame] = field(default_factory=list)
     events: int = 0
     """Since the last save, as the files and rows."""
-    _left: SavedPartition = field(init=False)
-    """As the journal has it."""
+    _in_journal: SavedPartition = field(init=False)
+    """As it was when it was saved last."""
     _newest_window: datetime | None = None
 
     def __post_init__(self) -> None:
-        self._left = self.saved
+        self._in_journal = self.saved
         references = self.replayer.references
         self.worlds = {
             side: _World(references[side], dict(world.states), dict(world.spent))
@@ -399,13 +388,13 @@ class _Playing:
 
     def save(self) -> SavedPartition:
         """Leave the decisions made since the last save, and how far that was."""
-        if self.saved is not self._left:
+        if self.saved is not self._in_journal:
             self._change(
-                resume_at=min((file.window_start for file in self.waiting), default=self._newest_window),
+                resume_at=min((file.window_start for file in self.left), default=self._newest_window),
                 worlds={side: world.saved(self.saved.enqueued_at_us) for side, world in self.worlds.items()},
             )
             self.replayer.journal.save(self.saved, pl.concat([REPLAYED.to_frame(), *self.rows]))
-            self.rows, self.events, self.files, self._left = [], 0, 0, self.saved
+            self.rows, self.events, self.files, self._in_journal = [], 0, 0, self.saved
         return self.saved
 
     def _batch(self, file: CapturePath, frame: pl.DataFrame) -> HubBatch:
@@ -489,6 +478,11 @@ class _Playing:
 
 def _values(counts: Counts) -> Sequence[int]:
     return msgspec.structs.astuple(counts)
+
+
+def _without_states(saved: SavedPartition) -> SavedPartition:
+    """The states of all partitions need not be in memory at once."""
+    return msgspec.structs.replace(saved, worlds={})
 
 
 def _is_before(file: CapturePath, saved: SavedPartition) -> bool:

@@ -1,5 +1,6 @@
 """Where the state of partitions lies: the fake and the table are held to the same truths."""
 
+import random
 from dataclasses import replace
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from shared.adapters.state_table import StateTable
 from shared.domain.device_state import DeviceState
 from shared.domain.presence import Visit
 from shared.errors import StateUnavailable
+from shared.workflows.evaluate import BYTES_A_TRANSACTION
 from shared.workflows.partition_state import DeviceRow, HubPartition, Position, StateConflict, Write
 from tests.fakes import FakeStates
 
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.integration
 
 PARTITION = HubPartition("footfall", "shop.servicebus.windows.net", "dev-readfrom", "0")
 STATE = DeviceState(1_000, 2_000, visits={"cafe": Visit(500, 900)}, blurred={"cafe": 500})
+MIB = 1024 * 1024
 START = Position(partition_count=4, sequence_number=41, enqueued_at_us=1_700_000_000_000_000)
 
 
@@ -147,3 +150,23 @@ def test_a_table_that_is_away_is_a_transient_error():
     service = TableServiceClient.from_connection_string(nowhere, retry_total=0)
     with pytest.raises(StateUnavailable):
         StateTable.of(service, "state").load(PARTITION)
+
+
+def test_the_largest_row_and_the_fullest_position_fit(states):
+    rng = random.Random(1)
+    said = {number: rng.randbytes(400) for number in range(1_023)} | {1_023: rng.randbytes(300_000)}
+    row = DeviceRow(STATE, 1_023, said)
+    assert 0.95 * MIB < row.size <= MIB
+    position = replace(START, spent={f"{number:0128}": number for number in range(1_000)})
+    states.commit(PARTITION, 0, [Write("字" * 128, row, None), Write(None, position, None)])
+    snapshot = states.load(PARTITION)
+    assert (snapshot.rows["字" * 128].value, snapshot.position.value) == (row, position)
+
+
+def test_as_many_bytes_as_a_transaction_is_cut_at_fit(states):
+    rng = random.Random(1)
+    rows = [DeviceRow(STATE, 1, {1: rng.randbytes(18_000)}) for _ in range(99)]
+    assert 0.9 * BYTES_A_TRANSACTION < sum(row.size for row in rows) <= BYTES_A_TRANSACTION
+    writes = [Write(f"d{number}", row, None) for number, row in enumerate(rows)]
+    states.commit(PARTITION, 0, [*writes, Write(None, START, None)])
+    assert len(states.load(PARTITION).rows) == 99

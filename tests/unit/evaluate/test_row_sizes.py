@@ -1,9 +1,11 @@
 """Rows and transactions fit into the table, whatever a device sends: 1 MiB a row, 4 MiB a transaction."""
 
+import json
 import logging
 import random
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +31,8 @@ from tests.fakes import FakeHub, FakeReferences, FakeStates
 from tests.unit.evaluate.world import CAFE, FAR_AWAY, NOON_US, PARTITION, SECOND_US, BrokenReference, batch, body
 
 MIB = 1024 * 1024
-MOST_EVENTS = 1_024
-"""`maxEventBatchSize` of host.json."""
+HOST = json.loads((Path(__file__).parents[3] / "host.json").read_text(encoding="utf-8"))
+MOST_EVENTS = HOST["extensions"]["eventHubs"]["maxEventBatchSize"]
 LONG_NAMES = HubPartition("g" * 50, "n" * 50 + ".servicebus.windows.net", "h" * 256, "31")
 
 

@@ -95,7 +95,7 @@ class StoreRows:
     def check_positions(self, latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -> None:
         """No position was never set, and none has its latitude and longitude swapped, as far as one can tell."""
         for row in np.flatnonzero((latitude == 0) & (longitude == 0)).tolist():
-            self.fault_at(row, self.position, "0 and longitude 0 is a position that was never set")
+            self.fault_at(row, self.position, "latitude 0 and longitude 0 is a position that was never set")
         given = self._given_zones()
         if all_are_swapped(latitude, longitude, given):
             problem = (

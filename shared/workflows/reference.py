@@ -127,8 +127,9 @@ def publish(
     """Validate, keep the files under their version, append it to the catalogue.
 
     The delay gives each worker time to look at the catalogue before the version is in force; the first one is in force
-    from the beginning. The version that is the newest already is not published again. Raises ReferenceRefused with
-    every fault, ReferenceUnavailable.
+    from the beginning. The version that is the newest already is not published again. Where the newest names devices
+    that opted out, files without such a list are refused. Raises ReferenceRefused with every fault,
+    ReferenceUnavailable.
     """
     reference = parse(files)
     warnings = tuple(warnings_of(reference, partition_count=partition_count, now_us=clock()))
@@ -138,6 +139,7 @@ def publish(
         newest = catalogue.entries[-1] if catalogue.entries else None
         if newest is not None and newest.version == reference.version:
             return _publication(newest, reference, warnings, was_newest=newest != appended)
+        _require_suppressed(files, newest, store)
         store.save_files(reference.version, files)
         appended = _next_entry(reference.version, newest, clock(), activation_delay_s)
         try:
@@ -150,6 +152,16 @@ def publish(
     raise ReferenceUnavailable(
         f"version {reference.version} is not published: {PUBLISH_ATTEMPTS} times another publisher was first"
     )
+
+
+def _require_suppressed(files: ReferenceFiles, newest: PublishedVersion | None, store: ReferenceStore) -> None:
+    """A list of opted-out devices that was forgotten must not let them be contacted again."""
+    if files.suppressed is None and newest is not None and store.load_files(newest.version).suppressed is not None:
+        problem = (
+            f"is missing, and version {newest.version} has one: give it again; to suppress nobody any more, "
+            "give one with its header only"
+        )
+        raise ReferenceRefused([f"{SUPPRESSED}: {problem}"])
 
 
 def _publication(

@@ -1,7 +1,7 @@
 """Publishing a version, and which version decides an event."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -102,6 +102,15 @@ def test_files_with_faults_are_refused_and_the_last_version_stays(world: World) 
     assert world.store.read_catalogue().entries == (first,)
 
 
+def test_a_forgotten_list_of_opted_out_devices_is_refused_and_an_empty_one_is_a_decision(world: World) -> None:
+    first = world.publish(replace(reference_files(10), suppressed=b"device_id\nann\n")).entry
+    with pytest.raises(ReferenceRefused, match=rf"suppressed\.csv: is missing, and version {first.version} has one"):
+        world.publish(reference_files(20))
+    assert world.store.read_catalogue().entries == (first,)
+    world.publish(replace(reference_files(20), suppressed=b"device_id\n"))
+    assert len(world.store.read_catalogue().entries) == 2
+
+
 def test_a_clock_that_was_set_back_does_not_let_a_version_begin_before_the_one_before_it(world: World) -> None:
     world.publish(reference_files(10))
     second = world.publish(reference_files(20)).entry
@@ -114,6 +123,7 @@ class RacingStore(MemoryReferenceStore):
 
     def replace_catalogue(self, known: Catalogue, entries: Sequence[PublishedVersion]) -> bool:
         if not self._writes:
+            self.save_files("other", reference_files(99))
             super().replace_catalogue(known, (PublishedVersion("other", 0, NOON),))
         return super().replace_catalogue(known, entries)
 
@@ -180,6 +190,7 @@ def test_a_version_is_read_once_and_the_last_few_are_kept(world: World) -> None:
     for discount in range(1, VERSIONS_IN_MEMORY + 2):
         entries.append(world.publish(reference_files(discount)).entry)
         world.now_us += 3600 * SECOND
+    world.store.reads.clear()
     for entry in [*entries, *entries[1:]]:
         assert world.worker.version_for(entry.active_from_us).version == entry.version
     loads = [read for read in world.store.reads if read != "catalogue"]

@@ -56,7 +56,7 @@ def test_spaces_around_a_cell_do_not_count() -> None:
         ("1,n,m,s,l,inf,-0.1,80", "latitude: inf is out of range -90..90"),
         ("1,n,m,s,l,5_1.5,-0.1,80", "latitude: '5_1.5' is no number"),
         ("1,n,m,s,l,51.5,,80", "longitude: is empty; a number is needed"),
-        ("1,n,m,s,l,0,0.0,80", "latitude: 0 and longitude 0 is a position that was never set"),
+        ("1,n,m,s,l,0,0.0,80", "latitude: latitude 0 and longitude 0 is a position that was never set"),
         ("1,n,m,s,l,51.5,-0.1,9.99", "radius_m: 9.99 is out of range 10..10000"),
         ("1,n,m,s,l,51.5,-0.1,10001", "radius_m: 10001 is out of range 10..10000"),
         (",n,m,s,l,51.5,-0.1,80", "store_id: has 0 characters; valid are 1 to 128"),

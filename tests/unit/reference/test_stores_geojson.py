@@ -162,6 +162,11 @@ def test_a_geometry_that_is_no_geofence_names_its_place_and_what_is_wrong(geomet
     assert faults_of(feature(geometry, store_id="x")) == [f"stores.geojson line 2, feature 1 (x), {fault}"]
 
 
+def test_a_point_at_latitude_0_and_longitude_0_was_never_set() -> None:
+    (fault,) = faults_of(feature(shape("Point", [0, 0])))
+    assert fault.endswith("feature 1 (1), geometry: latitude 0 and longitude 0 is a position that was never set")
+
+
 def test_parts_of_a_multi_polygon_may_not_overlap() -> None:
     (fault,) = faults_of(feature(shape("MultiPolygon", [[SQUARE], [SQUARE]])))
     assert "geometry: crosses or touches itself at" in fault

@@ -259,11 +259,8 @@ def a_partition_that_moves_back(world: World, line: Line) -> list[Event]:
     return [*EARLIER, *NOW, *LATER]
 
 
-def taken_over_at(
-    request: int, before: list[Event], batches: tuple[list[Event], list[Event], list[Event]]
-) -> Situation:
+def taken_over_at(request: int, shared: list[Event], meanwhile: list[Event], after: list[Event]) -> Situation:
     """The first worker stands still before one of its requests, and goes on when the second has done more than it."""
-    shared, meanwhile, after = batches
 
     def situation(world: World, line: Line) -> list[Event]:
         world.deliver(EARLIER, Line())

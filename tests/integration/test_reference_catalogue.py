@@ -140,6 +140,23 @@ def test_a_worker_decides_with_what_was_published(store: ReferenceStore) -> None
     assert worker.version_for(NOON).version == entry.version
 
 
+def test_a_worker_decides_with_the_polygons_and_the_opted_out_devices_that_were_published(
+    store: ReferenceStore,
+) -> None:
+    ring = [[-0.1, 51.5], [-0.099, 51.5], [-0.099, 51.501], [-0.1, 51.5]]
+    properties = {"name": "n", "merchant": "m", "service_type": "s", "location": "l"}
+    mall = {"type": "Feature", "id": "mall", "properties": properties}
+    mall["geometry"] = {"type": "Polygon", "coordinates": [ring]}
+    stores = json.dumps({"type": "FeatureCollection", "features": [mall]}).encode()
+    files = ReferenceFiles(stores, reference_files(10).promotions, b"device_id\nann\n", StoresFormat.GEOJSON)
+    publish(files, store=store, parse=parse_reference, clock=lambda: NOON, activation_delay_s=60, partition_count=4)
+    reference = ReferenceCatalogue(store, parse_reference, lambda: NOON).version_for(NOON)
+    assert reference.suppressed == {"ann"}
+    assert [list(polygon.exterior.coords) for polygon in reference.stores.polygons.values()] == [
+        [tuple(position) for position in ring]
+    ]
+
+
 def test_the_container_shows_people_what_is_in_force_when(container: ContainerClient) -> None:
     store = ReferenceContainer(container)
     publish(

@@ -6,6 +6,7 @@ that bound. It holds anywhere, and nothing is special at the poles and the antim
 coordinates of a chord have neither.
 """
 
+from threading import Lock
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -29,6 +30,8 @@ LARGEST_BULGE_M = 1e-3
 """Distances are measured to pieces of edges that bulge no more than this."""
 EDGES_A_BOX = 64
 """A polygon's edges lie in boxes of this many, so that only those next to a position are looked at one by one."""
+
+_PREPARING = Lock()
 
 type Floats = NDArray[np.float64]
 
@@ -274,11 +277,12 @@ def _nearest_on_pieces(
 
 
 def _prepare(shapes: NDArray[np.object_], bounds: Floats) -> None:
-    """Let GEOS index each shape's edges now.
+    """Let GEOS index each shape's edges now, one thread at a time.
 
-    It would do so at the second question about a point in the bounds, and two threads that ask it at once crash
-    (https://github.com/libgeos/geos/issues/825); a shape that is indexed is only read.
+    It would do so at the second question about a point in the bounds, and the process aborts if two threads ask that
+    at once (https://github.com/libgeos/geos/issues/825); a shape that has its index is only read.
     """
-    shapely.prepare(shapes)
-    for _ in range(2):
-        shapely.intersects_xy(shapes, (bounds[:, 0] + bounds[:, 2]) / 2, (bounds[:, 1] + bounds[:, 3]) / 2)
+    with _PREPARING:
+        shapely.prepare(shapes)
+        for _ in range(2):
+            shapely.intersects_xy(shapes, (bounds[:, 0] + bounds[:, 2]) / 2, (bounds[:, 1] + bounds[:, 3]) / 2)

@@ -43,8 +43,6 @@ LARGEST_CELL_DEG = 10.0
 PADDING_DEG = 1e-9
 """0.1 mm, a thousand times the rounding of the raster's arithmetic: no ping falls into a cell that was not listed."""
 PADDING_M = 1e-3
-FARTHEST_M = 2.1e7
-"""No two places on Earth are farther apart."""
 
 NO_POLYGONS: Mapping[int, Polygon | MultiPolygon] = MappingProxyType({})
 
@@ -86,6 +84,8 @@ class GeofenceIndex:
         self._margin_m = margin_m
         self._reach_m = radius_m + margin_m
         self._polygons = _Polygons(latitude, longitude, radius_m, polygons) if polygons else None
+        if self._polygons is not None:
+            self._reach_m[self._polygons.stores] += 2 * PADDING_M  # for the rounding that their radii may have
         # The raster lies on a sphere with the ellipsoid's latitudes and longitudes. A step on the ellipsoid is at
         # least as long as the same step on such a sphere of the ellipsoid's least radius of curvature, so this disc
         # covers the geofence.
@@ -155,7 +155,7 @@ class GeofenceIndex:
         reach_m = float(self._reach_m[store])
         distance_m = self._arc_m(store, latitude, longitude)
         if self._polygons is not None and store in self._polygons:
-            if distance_m - error_bound_m(distance_m) - PADDING_M - by_m > reach_m:
+            if distance_m - error_bound_m(distance_m) - by_m > reach_m:
                 return True  # beyond the circle that holds the polygon
             return self._polygons.distance_m(store, latitude, longitude, self._margin_m + by_m) - by_m > self._margin_m
         if abs(distance_m - by_m - reach_m) <= error_bound_m(distance_m):
@@ -222,13 +222,14 @@ class _Polygons:
         polygons: Mapping[int, Polygon | MultiPolygon],
     ) -> None:
         shapes = _require_polygons(polygons, len(latitude))
-        self._stores = np.array(sorted(polygons), dtype=np.int64)
-        self._row = {store: row for row, store in enumerate(self._stores.tolist())}
+        self.stores = np.array(sorted(polygons), dtype=np.int64)
+        """Their rows, ascending; row i of the shapes is that of store `stores[i]`."""
+        self._row = {store: row for row, store in enumerate(self.stores.tolist())}
         self._row_of_store = np.full(len(latitude), -1)
-        self._row_of_store[self._stores] = np.arange(len(self._stores))
-        self._table = PolygonTable(shapes, latitude[self._stores], longitude[self._stores])
-        for row in np.flatnonzero(self._table.reach_m > radius_m[self._stores] + PADDING_M)[:1]:
-            store, reach_m = self._stores[row], self._table.reach_m[row]
+        self._row_of_store[self.stores] = np.arange(len(self.stores))
+        self._table = PolygonTable(shapes, latitude[self.stores], longitude[self.stores])
+        for row in np.flatnonzero(self._table.reach_m > radius_m[self.stores] + PADDING_M)[:1]:
+            store, reach_m = self.stores[row], self._table.reach_m[row]
             raise ValueError(f"store row {store}: radius_m is {radius_m[store]}; its polygon reaches {reach_m:.3f} m")
 
     def __contains__(self, store: int) -> bool:
@@ -263,7 +264,7 @@ class _Polygons:
         columns = self._columns(store, latitude, longitude)
         if self._table.covers(*columns)[0]:
             return 0.0
-        return float(self._table.distance_m(*columns, limit_m=min(limit_m, FARTHEST_M))[0])
+        return float(self._table.distance_m(*columns, limit_m=limit_m)[0])
 
     def _columns(
         self, store: int, latitude: float, longitude: float

@@ -8,7 +8,17 @@ from geographiclib.geodesic import Geodesic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.domain.geodesic import ERROR_BOUND_M, ERROR_BOUND_REACH_M, arc_m, earth_points, geodesic_m, squared_chord
+from shared.domain.geodesic import (
+    ERROR_BOUND_M,
+    ERROR_BOUND_REACH_M,
+    arc_m,
+    earth_point,
+    earth_points,
+    error_bound_m,
+    geodesic_m,
+    one_arc_m,
+    squared_chord,
+)
 
 LATITUDES = st.floats(-90, 90) | st.sampled_from([-90.0, -89.9999999, 0.0, 1e-12, 89.9999999, 90.0])
 LONGITUDES = st.floats(-180, 180) | st.sampled_from([-180.0, -179.9999999, 0.0, 179.9999999, 180.0])
@@ -37,6 +47,26 @@ def test_up_to_100_km_the_formula_is_within_its_bound_of_geopy(latitude, longitu
 def test_at_any_distance_the_formula_is_within_half_a_percent_of_geopy(latitude, longitude, other_lat, other_lon):
     position = latitude, longitude, other_lat, other_lon
     assert one_distance_m(*position) == pytest.approx(geodesic_m(*position), rel=0.005, abs=ERROR_BOUND_M)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    LATITUDES, LONGITUDES, st.floats(-180, 180), st.floats(0, 2e5) | st.floats(0, 2e6) | st.sampled_from([99e3, 99e4])
+)
+def test_a_distance_of_any_length_is_within_its_own_bound_of_geopy(latitude, longitude, azimuth, length_m):
+    end = Geodesic.WGS84.Direct(latitude, longitude, azimuth, length_m)
+    position = latitude, longitude, end["lat2"], end["lon2"]
+    found = one_distance_m(*position)
+    assert abs(found - geodesic_m(*position)) <= error_bound_m(found)
+
+
+@settings(deadline=None, max_examples=300)
+@given(LATITUDES, LONGITUDES, LATITUDES, LONGITUDES)
+def test_one_pair_has_the_distance_that_it_has_in_a_column(latitude, longitude, other_lat, other_lon):
+    one = one_arc_m(earth_point(latitude, longitude), earth_point(other_lat, other_lon))
+    # Next to the antipode the arcsine is steep: there a rounding of 1e-16 is 0.1 m.
+    column = one_distance_m(latitude, longitude, other_lat, other_lon)
+    assert one == pytest.approx(column, rel=1e-12, abs=1e-7 if column < 1.9e7 else 1.0)
 
 
 @pytest.mark.parametrize(

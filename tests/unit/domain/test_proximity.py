@@ -1,20 +1,24 @@
-"""Proximity: every decision of the index is geopy's, anywhere on Earth, and on the real data sets."""
+"""Proximity: every decision of the index is geopy's or shapely's, anywhere on Earth, and on the real data sets."""
 
 import tracemalloc
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from geographiclib.geodesic import Geodesic
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from shapely import MultiPolygon, Polygon
 
 from shared.domain.geodesic import LEAST_RADIUS_OF_CURVATURE_M
+from shared.domain.polygons import position_of, reach_m
 from shared.domain.proximity import LEAST_CELL_DEG, PADDING_M, GeofenceIndex, Pairs, geodesic_m
+from tests.unit.domain.shapes import ANCHORS, AZIMUTHS, SHAPES, box, covers, edges_of, moved, point_of, star
+from tests.unit.domain.shapes import distance_m as shape_distance_m
 
 RADIUS_M = 100.0
+MARGIN_M = 20.0
 
 
 @dataclass(frozen=True)
@@ -27,22 +31,48 @@ class World:
     ping_latitude: np.ndarray
     ping_longitude: np.ndarray
     margin_m: float
+    polygons: dict[int, Polygon | MultiPolygon] = field(default_factory=dict)
 
     def index(self) -> GeofenceIndex:
-        return GeofenceIndex(self.latitude, self.longitude, self.radius_m, margin_m=self.margin_m)
+        return GeofenceIndex(self.latitude, self.longitude, self.radius_m, self.polygons, margin_m=self.margin_m)
 
     def match(self) -> Pairs:
         return self.index().match(self.ping_latitude, self.ping_longitude)
 
+    def pings(self) -> list[tuple[float, float]]:
+        return list(zip(self.ping_latitude.tolist(), self.ping_longitude.tolist(), strict=True))
+
     def brute_force(self) -> list[tuple[int, int, float, bool]]:
-        """Every pair that geopy finds within radius + margin: ping, store, distance, inside."""
+        """Every pair that is near by geopy, shapely and a search of all edges: ping, store, distance, inside."""
         pairs = []
-        for ping, here in enumerate(zip(self.ping_latitude, self.ping_longitude, strict=True)):
+        for ping, here in enumerate(self.pings()):
             for store, there in enumerate(zip(self.latitude, self.longitude, strict=True)):
                 distance_m = geodesic_m(*here, *there)
-                if distance_m <= self.radius_m[store] + self.margin_m:
-                    pairs.append((ping, store, distance_m, bool(distance_m <= self.radius_m[store])))
+                if store in self.polygons:
+                    outside_m = outside_of_m(self.polygons[store], here)
+                    near, inside = outside_m <= self.margin_m, outside_m == 0
+                else:
+                    near = distance_m <= self.radius_m[store] + self.margin_m
+                    inside = bool(distance_m <= self.radius_m[store])
+                if near:
+                    pairs.append((ping, store, distance_m, inside))
         return pairs
+
+
+def outside_of_m(shape: Polygon | MultiPolygon, here: tuple[float, float]) -> float:
+    """The distance to a polygon by a search of all edges, 0 inside; no test asks where its error could decide."""
+    if any(covers(shape, *same) for same in aliases(*here)):
+        return 0.0
+    outside_m = shape_distance_m(shape, *here)
+    assume(all(abs(outside_m - limit_m) > 0.002 for limit_m in (MARGIN_M, 0.0)))
+    return outside_m
+
+
+def aliases(latitude: float, longitude: float) -> list[tuple[float, float]]:
+    """The positions in degrees that are the same place."""
+    if abs(latitude) == 90:
+        return [(latitude, float(meridian)) for meridian in range(-180, 181)]
+    return [(latitude, longitude), (latitude, -longitude)] if abs(longitude) == 180 else [(latitude, longitude)]
 
 
 def world(stores, pings, margin_m=0.0) -> World:
@@ -52,25 +82,6 @@ def world(stores, pings, margin_m=0.0) -> World:
     return World(*store_columns, *ping_columns, margin_m)
 
 
-def moved(latitude: float, longitude: float, azimuth: float, length_m: float) -> tuple[float, float]:
-    """The position `length_m` metres away."""
-    end = Geodesic.WGS84.Direct(latitude, longitude, azimuth, length_m)
-    return end["lat2"], end["lon2"]
-
-
-ANCHORS = [
-    (51.501, -0.142),  # on the edges of the smallest cells
-    (0.0, 0.0),
-    (90.0, 0.0),
-    (-90.0, 77.0),
-    (89.9999, -120.0),
-    (-89.99999999, 45.0),
-    (-17.0, 180.0),
-    (65.0, -180.0),
-    (-16.5, 179.99999999),
-    (78.22, 15.65),
-]
-AZIMUTHS = st.sampled_from([0.0, 90.0, 180.0, 270.0]) | st.floats(0, 360)
 SHIFTS_M = st.sampled_from([0.0, 1e-10, -1e-10, 1e-9, -1e-9, 1e-7, -1e-7, 1e-6, -1e-6, 1e-3]) | st.floats(-50, 50)
 
 
@@ -94,6 +105,24 @@ def worlds(draw):
     return world(stores, pings, margin_m)
 
 
+@st.composite
+def worlds_of_every_shape(draw):
+    """Polygons and circles next to each other, and pings next to and on their edges and their margins' edges."""
+    shapes = draw(st.lists(SHAPES, min_size=1, max_size=3))
+    stores, polygons, pings = [], {}, []
+    for shape in shapes:
+        edge = draw(st.sampled_from(edges_of(shape)))
+        on_edge = point_of(edge, draw(st.floats(0, 1)))
+        here = moved(*on_edge, draw(AZIMUTHS), draw(st.sampled_from([0.0, 19.9, 20.1]) | st.floats(0, 200)))
+        pings += [on_edge, here]
+        if draw(st.booleans()):
+            stores.append((*moved(*here, draw(AZIMUTHS), 120 + draw(SHIFTS_M)), 100.0))
+        position = position_of(shape)
+        polygons[len(stores)] = shape
+        stores.append((*position, reach_m(shape, *position)))
+    return replace(world(stores, pings, draw(st.sampled_from([0.0, MARGIN_M]))), polygons=polygons)
+
+
 def assert_is_brute_force(pairs: Pairs, expected: list[tuple[int, int, float, bool]]) -> None:
     assert list(zip(pairs.ping, pairs.store, pairs.inside, strict=True)) == [(p, s, i) for p, s, _, i in expected]
     assert pairs.distance_m == pytest.approx([distance_m for _, _, distance_m, _ in expected], rel=0, abs=1e-6)
@@ -103,6 +132,80 @@ def assert_is_brute_force(pairs: Pairs, expected: list[tuple[int, int, float, bo
 @given(worlds())
 def test_every_decision_is_geopys_in_any_world(some_world):
     assert_is_brute_force(some_world.match(), some_world.brute_force())
+
+
+@settings(deadline=None, max_examples=80)
+@given(worlds_of_every_shape())
+def test_every_decision_about_polygons_is_that_of_a_search_of_all_edges(some_world):
+    assert_is_brute_force(some_world.match(), some_world.brute_force())
+
+
+@settings(deadline=None, max_examples=50)
+@given(worlds_of_every_shape())
+def test_circles_and_polygons_in_one_table_have_the_pairs_that_each_kind_has_alone(some_world):
+    together = some_world.match()
+    pairs = list(zip(*(column.tolist() for column in columns_of(together)), strict=True))
+    circles = [store for store in range(len(some_world.latitude)) if store not in some_world.polygons]
+    found = []
+    for kind in (circles, sorted(some_world.polygons)):
+        columns = (some_world.latitude[kind], some_world.longitude[kind], some_world.radius_m[kind])
+        polygons = {row: some_world.polygons[store] for row, store in enumerate(kind) if store in some_world.polygons}
+        alone = GeofenceIndex(*columns, polygons, margin_m=some_world.margin_m)
+        ping, row, *rest = columns_of(alone.match(some_world.ping_latitude, some_world.ping_longitude))
+        found += list(zip(*(column.tolist() for column in (ping, np.take(kind, row), *rest)), strict=True))
+    assert sorted(found) == pairs
+
+
+def columns_of(pairs: Pairs) -> tuple[np.ndarray, ...]:
+    return pairs.ping, pairs.store, pairs.distance_m, pairs.inside
+
+
+@settings(deadline=None, max_examples=150)
+@given(worlds() | worlds_of_every_shape())
+def test_one_position_is_decided_as_it_is_among_many(some_world):
+    index, pairs = some_world.index(), some_world.match()
+    near = dict(zip(zip(pairs.ping.tolist(), pairs.store.tolist(), strict=True), pairs.inside.tolist(), strict=True))
+    for ping, here in enumerate(some_world.pings()):
+        for store in range(len(some_world.latitude)):
+            assert index.is_inside(store, *here) == near.get((ping, store), False)
+            assert index.is_beyond(store, *here, by_m=0.0) == ((ping, store) not in near)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from(ANCHORS) | st.tuples(st.floats(-90, 90), st.floats(-180, 180)),
+    AZIMUTHS,
+    st.floats(0, 200) | st.floats(0, 2e5) | st.floats(0, 2e7) | st.sampled_from([99_000.0, 990_000.0, 20_003_931.4]),
+    st.sampled_from([0.0, 1e-9, -1e-9, 1e-7, -1e-7, 1e-6, -1e-6, 1.0, -1.0]) | st.floats(-1e5, 1e5),
+)
+def test_to_be_beyond_a_circle_is_geopys_decision_at_any_distance(place, azimuth, length_m, shift_m):
+    here = moved(*place, azimuth, length_m)
+    distance = geodesic_m(*here, *place)
+    by_m = max(distance - (RADIUS_M + MARGIN_M) + shift_m, 0.0)
+    index = world([(*place, RADIUS_M)], [], MARGIN_M).index()
+    for by in (by_m, float(np.nextafter(by_m, 0)), float(np.nextafter(by_m, 1e9))):
+        assert index.is_beyond(0, *here, by_m=by) == (distance - by > RADIUS_M + MARGIN_M)
+
+
+@settings(deadline=None, max_examples=50)
+@given(worlds_of_every_shape(), st.floats(0, 300) | st.floats(0, 20_000))
+def test_to_be_beyond_a_polygon_is_to_be_farther_from_all_its_edges(some_world, by_m):
+    index = some_world.index()
+    for store, shape in some_world.polygons.items():
+        for here in some_world.pings():
+            outside_m = outside_of_m(shape, here)
+            if abs(outside_m - by_m - some_world.margin_m) > 0.01:
+                assert index.is_beyond(store, *here, by_m=by_m) == (outside_m - by_m > some_world.margin_m)
+
+
+def test_nothing_is_beyond_by_more_than_the_earth():
+    polygon = box(0, 0, 0.001, 0.001)
+    radius_m = reach_m(polygon, 0.0, 0.0)
+    some_world = replace(world([(0.0, 0.0, radius_m), (0.0, 0.0, 50.0)], []), polygons={0: polygon})
+    for store in (0, 1):
+        assert some_world.index().is_beyond(store, 0.0, 180.0, by_m=1e7)
+        assert not some_world.index().is_beyond(store, 0.0, 180.0, by_m=1e300)
+        assert not some_world.index().is_beyond(store, 0.0, 180.0, by_m=np.inf)
 
 
 @settings(deadline=None, max_examples=50)
@@ -190,6 +293,16 @@ def test_a_ping_within_the_margin_is_near_and_not_inside():
     assert pairs.inside.tolist() == [True, False, False]
 
 
+def test_a_ping_in_the_hole_of_a_polygon_is_outside_and_near_its_edge_within_the_margin():
+    holed = star(51.5, -0.1, [1_000.0] * 60, hole=0.5)
+    position = position_of(holed)
+    pings = [moved(51.5, -0.1, 30, length_m) for length_m in (100.0, 475.0, 490.0, 600.0, 990.0, 1_010.0, 1_030.0)]
+    some_world = world([(*position, reach_m(holed, *position))], pings, margin_m=20.0)
+    pairs = replace(some_world, polygons={0: holed}).match()
+    assert pairs.ping.tolist() == [2, 3, 4, 5]
+    assert pairs.inside.tolist() == [False, True, True, False]
+
+
 def test_pairs_are_ordered_by_ping_and_then_by_store_row():
     pings = [(51.5, -0.1), (10.0, 10.0), (51.5001, -0.1)]
     pairs = world([(51.5002, -0.1, 100.0), (51.5, -0.1, 100.0), (51.4999, -0.1, 100.0)], pings).match()
@@ -244,6 +357,22 @@ def test_a_geofence_that_cannot_be_decided_exactly_is_refused(store, margin_m, m
 def test_columns_of_unequal_length_are_refused():
     with pytest.raises(ValueError, match="2 latitudes, 1 longitudes, 1 radii"):
         GeofenceIndex(np.zeros(2), np.zeros(1), np.ones(1), margin_m=0.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "polygon", "message"),
+    [
+        (1, box(0, 0, 0.01, 0.01), "a polygon is of store row 1; valid are 0 to 0"),
+        (-1, box(0, 0, 0.01, 0.01), "a polygon is of store row -1; valid are 0 to 0"),
+        (0, Polygon(), r"store row 0: the polygon's bounds are \[nan, .*valid are some points"),
+        (0, box(179, 0, 180.1, 0.01), r"store row 0: the polygon's bounds are \[179.0, 0.0, 180.1, 0.01\]"),
+        (0, box(0, 89, 1, 90.1), "latitude -90 to 90"),
+        (0, box(0, 0, 0.01, 0.01), r"store row 0: radius_m is 1500.0; its polygon reaches 1569.0\d\d m"),
+    ],
+)
+def test_a_polygon_that_cannot_be_decided_exactly_is_refused(row, polygon, message):
+    with pytest.raises(ValueError, match=message):
+        replace(world([(0.0, 0.0, 1_500.0)], []), polygons={row: polygon}).index()
 
 
 def positions(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -57,7 +57,7 @@ class ReferenceRefused(FootfallError):
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
-        super().__init__(f"{len(self.faults)} fault(s) in the reference data:\n" + "\n".join(self.faults))
+        super().__init__(f"{len(self.faults)} fault{'' if len(self.faults) == 1 else 's'} in the reference data:\n" + "\n".join(self.faults))
 
 
 class RequestRefused(FootfallError):

@@ -215,7 +215,8 @@ def _by_version(
     reference = references.version_for(int(enqueued_at_us[0]))
     for stop in (np.flatnonzero(np.diff(enqueued_at_us)) + 1).tolist():
         following = references.version_for(int(enqueued_at_us[stop]))
-        if following.version != reference.version:
+        # The same version may be in force a second time, and then other geofences changed of late.
+        if following is not reference:
             yield reference, slice(start, stop)
             start, reference = stop, following
     yield reference, slice(start, end)

@@ -37,3 +37,11 @@ def test_a_ping_says_what_its_event_said():
     assert (second.device_id, second.sequence_number, second.enqueued_at_us) == ("a", 4, NOON_US + SECOND_US)
     assert (second.tracked_at_us, second.accuracy_m, second.consent) == (NOON_US - 1_500_000, 12.5, False)
     assert [near.inside for near in second.near] == [True, True]
+
+
+def test_a_version_that_is_in_force_again_knows_what_changed_then():
+    first, later = reference(), reference().with_changes({0: NOON_US + 9 * SECOND_US})
+    other = reference(version="v2")
+    references = FakeReferences([(0, first), (NOON_US + 5 * SECOND_US, other), (NOON_US + 9 * SECOND_US, later)])
+    events = [seen_at(at, "a", CAFE, NOON_US + at * SECOND_US) for at in (4, 9)]  # none while v2 was in force
+    assert [part.reference for part in see(batch(*events), references).parts] == [first, later]

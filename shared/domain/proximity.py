@@ -120,22 +120,6 @@ class GeofenceIndex:
         columns = zip(*((b.ping, b.store, b.distance_m, b.inside) for b in found), strict=True)
         return Pairs(*(np.concatenate(column) for column in columns))
 
-    def distance_m(
-        self, latitude: NDArray[np.float64], longitude: NDArray[np.float64], store_rows: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """The geodesic distance of position i to the position of store `store_rows[i]`, however far.
-
-        Compared with a circle's radius, or with radius + margin, it decides as `geodesic_m` does, without exception.
-        Its error is below 1e-6 m up to 100 km, 0.05 m up to 1,000 km, 0.002 % up to 5,000 km and 0.5 % anywhere; so a
-        comparison that takes off the ping's accuracy first goes wrong only closer to its threshold than that.
-        """
-        rows, positions = np.arange(len(latitude)), earth_points(latitude, longitude)
-        places = self._place_of_row[store_rows]
-        squared = squared_chord(positions, rows, self._places, places)
-        distance = arc_m(squared, positions, rows, self._places, places)
-        self._settle(distance, latitude, longitude, rows, store_rows)
-        return distance
-
     def is_inside(self, store: int, latitude: float, longitude: float) -> bool:
         """Whether a position lies in the geofence of the store of that row: as `match` says, for one pair."""
         if self._polygons is not None and store in self._polygons:

@@ -72,14 +72,15 @@ class _Move(NamedTuple):
 def _move(state: DeviceState | None, ping: SeenPing, reference: ReferenceData) -> _Move:
     """Follow the visits that there are, and begin those at the geofences that the ping is in."""
     move, at_us = _Move({}, [], []), ping.tracked_at_us
+    if not ping.near and (state is None or not state.visits):
+        return move  # as for most pings
     for store, near, before in _looked_at(state, ping, reference):
         fix = _fix(store, near, ping, reference)
         if before is None and fix is not Fix.WITHIN:
             continue
-        loitering_us = round(reference.stores.loitering_delay_s[store] * SECOND_US)
         visit, ended, transitions = follow(
-            before, fix, at_us, loitering_us=loitering_us, parameters=reference.presence
-        )  # fmt: skip
+            before, fix, at_us, loitering_us=reference.loitering_us[store], parameters=reference.presence
+        )
         store_id = reference.stores.store_id[store]
         if ended is not None:
             move.exits.append((store_id, ended))
@@ -177,7 +178,7 @@ def _after(
     at_us, store_ids = ping.tracked_at_us, reference.stores.store_id
     state = state or DeviceState(at_us, ping.enqueued_at_us)
     contacts, offered_us, said = state.contacts, state.offered_us, state.blurred
-    if any(at_us - contact.at_us >= state_ttl_us for contact in contacts.values()):
+    if contacts and any(at_us - contact.at_us >= state_ttl_us for contact in contacts.values()):
         contacts = {key: contact for key, contact in contacts.items() if at_us - contact.at_us < state_ttl_us}
     if winner is not None and winner.promotion is not None:
         contacts = contacts | {store_ids[winner.chance.store]: Contact(at_us, winner.promotion.promotion_id)}

@@ -5,7 +5,7 @@ Rule 2: this file knows no clock, no store and no promotion; time is what the pi
 Rule 3: a transition is what a ping shows. A ping that shows nothing changes nothing.
 """
 
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 
 import msgspec
 
@@ -16,7 +16,7 @@ REST_US = 4 * 3600 * SECOND_US
 """A phone at rest sends nothing: one that is inside again within this time has not left meanwhile."""
 
 
-class Presence(Enum):
+class Presence(StrEnum):
     """Where a device is, relative to one geofence."""
 
     OUTSIDE = auto()
@@ -37,7 +37,7 @@ class Fix(Enum):
     """Inside, and accurate enough."""
 
 
-class Sighting(Enum):
+class Sighting(StrEnum):
     """What a fix means with the time that has passed."""
 
     UNCLEAR = auto()

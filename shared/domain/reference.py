@@ -58,6 +58,12 @@ class ReferenceData:
         return {}
 
     @cached_property
+    def loitering_us(self) -> list[int]:
+        """How long a device must stay at each store to dwell there, in whole microseconds, by row."""
+        delays: list[int] = np.rint(self.stores.loitering_delay_s * 1e6).astype(np.int64).tolist()
+        return delays
+
+    @cached_property
     def store_rows(self) -> dict[str, int]:
         """The row of each store id."""
         return {store_id: row for row, store_id in enumerate(self.stores.store_id)}

@@ -657,6 +657,7 @@ class Sender(threading.Thread):
     def close(self) -> None:
         self.stopping.set()
         self.join(60)
+        assert not self.is_alive(), "the last attempt is not counted yet"
         if hasattr(self, "_client"):
             self._client.close()
 

@@ -306,6 +306,7 @@ def test_killed_at_random_moments_every_acknowledged_event_is_in_exactly_one_fil
             server.start()
         sender.enough.set()
         sender.join(timeout=60)
+        assert not sender.is_alive(), "the last attempt is not counted yet"
     assert server.post("/capture/flush")[0] == 200
 
     records = files.records()

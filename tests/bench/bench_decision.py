@@ -16,7 +16,7 @@ from tests.azurite import AzuriteServer
 from tests.bench.decision_worker import Case, Round, Worker
 from tests.bench.report import record
 
-ROUNDS, BATCHES, BASELINE_BATCHES, STEP_BATCHES = 7, 40, 10, 80
+ROUNDS, BATCHES, BASELINE_BATCHES, STEP_BATCHES = 5, 40, 10, 40
 BASELINE = "straightforward app"
 CASES = {
     BASELINE: Case("straightforward_app", 0.2),

@@ -183,7 +183,7 @@ def _steps(batches: int) -> dict[str, float]:
         ("decide", evaluate, "decide"),
         ("encode offers and decisions", evaluate.Evaluator, "_words"),
         ("remember what was said", evaluate, "_remember"),
-        ("save (fake)", evaluate.Evaluator, "_save"),
+        ("save the state", evaluate.Evaluator, "_save"),
         ("evaluate: the rest", evaluate.Evaluator, "evaluate"),
     ):
         setattr(owner, name, steps.timed(step, getattr(owner, name)))

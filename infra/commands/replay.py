@@ -158,7 +158,11 @@ def _description(
 ) -> dict[str, object]:
     """What tells this replay from others: what its decisions depend on."""
     changed = references.get(Side.CHANGED)
+    in_force = references[Side.IN_FORCE]
+    assert isinstance(in_force, ReferenceCatalogue), "the versions in force are the published ones"
     return {
+        # When the first version was published tells this cloud from another one with the same hubs.
+        "first_published": _shown(in_force.entries[0].published_at_us),
         "hub": settings.pings_hub,
         "PARTITION_COUNT": settings.partition_count,
         "--from": _shown(span.from_us),

@@ -47,6 +47,7 @@ def test_the_commands_to_play_with_do_what_they_say(cloud: Cloud):
             following = cloud.begin(*line.split()[1:])
             continue
         command = line.replace("7071", str(cloud.ports.http)).replace("footfall", str(FOOTFALL), 1)
+        command = command.replace(".local/", f"{cloud.home.path}/")
         if line.startswith("curl"):
             command = line.replace("7071", str(cloud.ports.http)).replace("curl", "curl --silent --fail-with-body", 1)
         ran = subprocess.run(
@@ -61,6 +62,11 @@ def test_the_commands_to_play_with_do_what_they_say(cloud: Cloud):
             followed = wait_until(following.stdout.readline, 60, "the first offer")
         if "tables" in line:
             assert "silver.pings" in ran.stdout
+        if " why " in line:
+            assert "walked into" in ran.stdout or "was near a store" in ran.stdout, ran.stdout
+        if " replay " in line:
+            assert re.search(r"replayed [\d,]+ events of 4 partitions", ran.stdout), ran.stdout
+            assert "under the files to try" in ran.stdout
     assert following is not None
     following.terminate()
     following.communicate(timeout=20)

@@ -57,7 +57,8 @@ class ReferenceRefused(FootfallError):
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
-        super().__init__(f"{len(self.faults)} fault{'' if len(self.faults) == 1 else 's'} in the reference data:\n" + "\n".join(self.faults))
+        counted = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        super().__init__(f"{counted} in the reference data:\n" + "\n".join(self.faults))
 
 
 class RequestRefused(FootfallError):

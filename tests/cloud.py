@@ -20,6 +20,7 @@ class Cloud:
         self.home = Home(folder)
         self.ports = StackPorts(*free_ports(6))
         self.stack = Stack(self.home, self.ports)
+        self._begun: list[subprocess.Popen[str]] = []
 
     @property
     def environment(self) -> dict[str, str]:
@@ -38,14 +39,23 @@ class Cloud:
         )
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command that goes on, its output in a pipe."""
-        return subprocess.Popen(
+        """Start a command that goes on, its output in a pipe; `end` stops it, if need be."""
+        command = subprocess.Popen(
             [FOOTFALL, *arguments],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self._begun.append(command)
+        return command
+
+    def end(self) -> None:
+        """Stop the commands that still go on, then the services."""
+        for command in self._begun:
+            with command:  # waits for it, and closes its pipe
+                command.kill()
+        self.footfall("down")
 
     def pids(self) -> dict[str, int | None]:
         """The process of each service, None where it does not run."""

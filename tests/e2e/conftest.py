@@ -15,4 +15,4 @@ def _cloud(tmp_path: Path) -> Iterator[Cloud]:
     started = cloud.footfall("up", "--detach")
     assert started.returncode == 0, started.stdout + started.stderr
     yield cloud
-    cloud.footfall("down")
+    cloud.end()

@@ -44,7 +44,7 @@ def _cloud(tmp_path: Path) -> Iterator[Cloud]:
     cloud.home.settings.write_text(json.dumps({"IsEncrypted": False, "Values": delay}))
     footfall(cloud, "up", "--detach")
     yield cloud
-    cloud.footfall("down")
+    cloud.end()
 
 
 def larger_stores(folder: Path) -> Path:

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 def _cloud(tmp_path: Path) -> Iterator[Cloud]:
     cloud = Cloud(tmp_path / "home")
     yield cloud
-    cloud.footfall("down")
+    cloud.end()
 
 
 def test_up_starts_what_does_not_run_and_down_stops_all_of_it(cloud: Cloud) -> None:

@@ -9,14 +9,15 @@ from infra.commands.common import console
 from infra.commands.demo_stations import Stations
 
 _GOLD_ROWS = 3
-_GOLD_COLUMNS = 8
+_FRAME = 3
+"""What a column takes beside its text."""
 
 
 def show(stations: Stations) -> None:
     """The burst in numbers, and the first rows of each gold table."""
     console.print(_summary(stations))
     for name, rows in stations.gold.items():
-        console.print(_first_rows(name, rows))
+        console.print(first_rows(name, rows, console.width))
 
 
 def _summary(stations: Stations) -> Table:
@@ -36,14 +37,23 @@ def _summary(stations: Stations) -> Table:
     return table
 
 
-def _first_rows(name: str, rows: pl.DataFrame) -> Table:
-    """Some rows of a table, in the first columns that say something."""
-    shown = rows.drop("event_date") if "hour" in rows.columns else rows
-    shown = shown.select(column for column in shown.iter_columns() if not _is_zero(column))
-    shown = shown.select(shown.columns[:_GOLD_COLUMNS]).head(_GOLD_ROWS)
-    table = Table(*shown.columns, title=f"{name}: {rows.height:,} rows", title_justify="left")
-    for row in shown.rows():
-        table.add_row(*(_cell(value) for value in row))
+def first_rows(name: str, rows: pl.DataFrame, width: int) -> Table:
+    """Some rows of a table, in the first columns that say something, as many as fit side by side."""
+    columns = [column for column in rows.iter_columns() if not _is_zero(column)]
+    if "hour" in rows.columns:
+        columns = [column for column in columns if column.name != "event_date"]
+    title = f"{name}: {rows.height:,} rows, {len(rows.columns)} columns"
+    table, taken = Table(title=title, title_justify="left"), 1
+    cells: list[list[str]] = []
+    for column in columns:
+        texts = [_cell(value) for value in column.head(_GOLD_ROWS)]
+        taken += max(map(len, (column.name, *texts))) + _FRAME
+        if cells and taken > width:
+            break
+        table.add_column(column.name)
+        cells.append(texts)
+    for row in zip(*cells, strict=True):
+        table.add_row(*row)
     return table
 
 

@@ -12,7 +12,7 @@ import polars as pl
 import typer
 from azure.storage.blob import BlobServiceClient
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from infra.commands.common import HomeOption, JsonOption, console, errors, print_json, running_stack
 from infra.local.app_settings import read_settings
@@ -237,7 +237,7 @@ def _show_offers(offers: pl.DataFrame, sides: tuple[Side, ...]) -> None:
     if not offers.height:
         console.print("no offer was sent")
         return
-    table = Table("promotion")
+    table = Table(Column("promotion", no_wrap=True))
     for name in COUNTED:
         for side in sides:
             when = "" if len(sides) == 1 else " before" if side is Side.IN_FORCE else " after"

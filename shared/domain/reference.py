@@ -32,8 +32,9 @@ class ReferenceData:
     def with_changes(self, changed_us: Mapping[int, int]) -> "ReferenceData":
         """The same version, knowing what changed of late; what is derived from the files is shared, not built again."""
         made = replace(self, changed_us=changed_us)
-        for name in ("index", "store_rows", "selection", "_promotions_by_store"):
-            made.__dict__[name] = getattr(self, name)  # where cached_property keeps it
+        for name, member in vars(ReferenceData).items():
+            if isinstance(member, cached_property):
+                made.__dict__[name] = getattr(self, name)  # where cached_property keeps it
         return made
 
     @cached_property

@@ -23,8 +23,10 @@ _UTF8 = 4
 """Most bytes of a character."""
 _NUMBER = 16
 """Most bytes of a number or of a text's length and a number."""
-_VISIT = 80
+_VISIT = 96
 """Most bytes of a visit: its fields have names."""
+_CONTACT = 32
+"""Most bytes of a contact beside its promotion's id."""
 
 
 def _in_base64(size: int) -> int:
@@ -91,9 +93,11 @@ class DeviceRow:
         state = self.state
         if state is None:
             return _BESIDE + _in_base64(words)
-        entries = len(state.visits) + len(state.contacts) + len(state.blurred)
-        ids = sum(map(len, state.visits)) + sum(map(len, state.contacts)) + sum(map(len, state.blurred))
-        remembered = _UTF8 * ids + _NUMBER * (entries + len(state.offered_us)) + _VISIT * len(state.visits)
+        by_store: tuple[Mapping[str, object], ...] = (state.visits, state.contacts, state.blurred)
+        ids = sum(sum(map(len, entries)) for entries in by_store)
+        ids += sum(len(contact.promotion_id) for contact in state.contacts.values())
+        numbers = sum(map(len, by_store)) + len(state.offered_us)
+        remembered = _UTF8 * ids + _NUMBER * numbers + _VISIT * len(state.visits) + _CONTACT * len(state.contacts)
         return _BESIDE + _in_base64(words + remembered)
 
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.adapters.state_table import StateTable
-from shared.domain.device_state import DeviceState, Place
+from shared.domain.device_state import OFFERS_REMEMBERED, Contact, DeviceState, Place
 from shared.domain.presence import Visit
 from shared.domain.promotions import ContactPolicy, PresenceParameters, Promotion
 from shared.domain.reference import ReferenceData
@@ -82,14 +82,15 @@ def entity_bytes(row: DeviceRow, device_id: str) -> int:
 
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=128)
 TIMES = st.integers(0, 2**53)
-VISITS = st.builds(Visit, TIMES, TIMES, st.none() | TIMES, st.booleans())
+VISITS = st.builds(Visit, TIMES, TIMES, st.none() | TIMES, st.booleans(), st.booleans())
+CONTACTS = st.builds(Contact, TIMES, IDS)
 STATES = st.builds(
     DeviceState,
     TIMES,
     TIMES,
     st.none() | st.builds(Place, TIMES, st.floats(-90, 90), st.floats(-180, 180)),
     st.dictionaries(IDS, VISITS, max_size=70),
-    st.dictionaries(IDS, TIMES, max_size=70),
+    st.dictionaries(IDS, CONTACTS, max_size=70),
     st.lists(TIMES, max_size=100).map(tuple),
     st.dictionaries(IDS, TIMES, max_size=20),
 )
@@ -108,6 +109,27 @@ def test_no_transaction_is_larger_than_its_rows_say(rows, position):
     writes = [Write(device_id, row, tag) for device_id, row in rows]
     said = sum(row.size for _, row in rows) + position.size
     assert len(sent_bytes(*writes, Write(None, position, tag))) <= said
+
+
+MOST = 2**53
+LONGEST = "\U00020000" * 128
+"""An id of the most bytes."""
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        DeviceState(MOST, MOST, visits={f"{n}": Visit(MOST, MOST, MOST, True, True) for n in range(2_000)}),
+        DeviceState(MOST, MOST, contacts={f"{n}": Contact(MOST, "p") for n in range(2_000)}),
+        DeviceState(MOST, MOST, contacts={f"{n}": Contact(MOST, LONGEST) for n in range(200)}),
+        DeviceState(MOST, MOST, contacts={f"{n}{LONGEST[:120]}": Contact(MOST, LONGEST) for n in range(200)}),
+        DeviceState(MOST, MOST, offered_us=(MOST,) * OFFERS_REMEMBERED, blurred={f"{n}": MOST for n in range(2_000)}),
+    ],
+    ids=["visits", "contacts", "promotions", "stores and promotions", "times"],
+)
+def test_many_of_what_is_remembered_are_no_larger_than_they_say(state):
+    row = DeviceRow(state, MOST)
+    assert entity_bytes(row, LONGEST) <= row.size
 
 
 def test_a_deletion_is_no_larger_than_it_says():

@@ -200,6 +200,7 @@ def test_what_is_derived_from_the_files_is_built_once_whether_or_not_something_c
     recent, plain = world.worker.version_for(NOON), world.worker.version_for(NOON + CHANGED_FOR_US)
     assert recent is not plain
     assert recent.index is plain.index
+    assert recent.loitering_us is plain.loitering_us
     assert recent.promotions_at(0) is plain.promotions_at(0)
     assert recent.store_rows is plain.store_rows
     assert recent.version == plain.version

@@ -64,7 +64,7 @@ class _Checks:
 
     def __init__(self, stores: StoreTable | None, columns: Mapping[str, Sequence[str]]) -> None:
         self._stores = stores
-        self._known = {name: set(columns[name]) for name in CONDITIONS.values() if name in columns}
+        self._known = {name: set(columns[name]) for name in CONDITIONS.values() if columns.get(name)}
         self._first: dict[str, str] = {}
         """Where each promotion id came first."""
 

@@ -59,6 +59,25 @@ def test_the_faults_of_all_files_are_listed_at_once() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("stores", "stores_format"),
+    [
+        (b"\xff", StoresFormat.CSV),
+        (STORES.splitlines()[0], StoresFormat.CSV),
+        (b"\xff", StoresFormat.GEOJSON),
+        (b"[]", StoresFormat.GEOJSON),
+        (b'{"type": "FeatureCollection", "features": []}', StoresFormat.GEOJSON),
+    ],
+)
+def test_promotions_are_not_blamed_for_stores_of_which_none_could_be_read(
+    stores: bytes, stores_format: StoresFormat
+) -> None:
+    with pytest.raises(ReferenceRefused) as refused:
+        parse_reference(ReferenceFiles(stores, PROMOTIONS, stores_format=stores_format))
+    (fault,) = refused.value.faults
+    assert fault.startswith(stores_format)
+
+
 def test_faults_of_the_suppressed_devices_alone_refuse_the_version() -> None:
     with pytest.raises(ReferenceRefused, match=r"suppressed\.csv line 1"):
         parse_reference(ReferenceFiles(STORES, PROMOTIONS, b"id\n"))

@@ -35,8 +35,8 @@ def start(command: Sequence[str], *, pid_file: Path, log: Path, folder: Path) ->
         )
     try:
         _note(process.pid, pid_file)
-    except BaseException:
-        process.kill()  # nobody would find it again
+    except BaseException:  # whatever it is: nobody would find the process again
+        process.kill()
         raise
     return process
 

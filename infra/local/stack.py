@@ -86,7 +86,7 @@ class Stack:
             write_settings(self.home, self.ports, self.sample_settings)
             try:
                 self._start_in_order(missing)
-            except BaseException:
+            except BaseException:  # Ctrl-C too: leave nothing running that was started here
                 self._stop(missing)
                 raise
             return [service.name for service in missing]

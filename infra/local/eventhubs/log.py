@@ -281,7 +281,7 @@ class HubStore:
         try:
             for name, partition_count in hubs.items():
                 self.hubs[name] = _open_hub(directory / name.lower(), name, partition_count, segment_bytes)
-        except BaseException:
+        except BaseException:  # whatever it is: let go of the directory, and let it rise
             self.close()
             raise
 

@@ -87,8 +87,7 @@ class EventHubOutput:
             await self._send(bodies)
         except OutputFailed:
             raise
-        except Exception as error:
-            # A connection that breaks makes the SDK raise anything; in any case the events are not acknowledged.
+        except Exception as error:  # a broken connection makes the SDK raise anything: nothing is acknowledged
             raise OutputFailed(f"event hub {self._hub}: {error}") from error
 
     async def close(self) -> None:

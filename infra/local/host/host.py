@@ -176,7 +176,7 @@ class _Host:
         """A listener waits out every outage, so an error that ends it is a fault of this host: say so and stop."""
         try:
             await trigger.run()
-        except Exception:
+        except Exception:  # whatever it is, it is a fault of this host: say so and stop
             if not self._stop.is_set():
                 log.exception("the listener of %s has failed", name)
                 self._failed = True

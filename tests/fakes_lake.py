@@ -19,7 +19,7 @@ from shared.domain.stores import StoreTable
 from shared.errors import CaptureFileUnreadable, LakeConflict, LakeUnavailable
 from shared.medallion.bronze import CAPTURED
 from shared.medallion.device_keys import DeviceKeys
-from shared.medallion.gold import GoldTable
+from shared.medallion.gold import Difference
 from shared.medallion.periods import Grain, Periods
 from shared.medallion.tables import Table
 from shared.settings import DeviceKey
@@ -160,6 +160,8 @@ class FakeReferences:
 class _Commit:
     rows: pl.DataFrame
     transactions: dict[str, int]
+    went: pl.DataFrame | None = None
+    """The rows that this commit took away."""
 
 
 @dataclass
@@ -167,14 +169,14 @@ class FakeLake:
     """The ports `SilverLake` and `GoldLake` in memory. `crash_after` commits, the next effect raises."""
 
     commits: dict[Table, list[_Commit]] = field(default_factory=dict)
-    gold_rows: dict[Table, pl.DataFrame] = field(default_factory=dict)
+    derived_rows: dict[Table, pl.DataFrame] = field(default_factory=dict)
     crash_after: int | None = None
     committed: list[str] = field(default_factory=list)
 
     def rows(self, table: Table) -> pl.DataFrame:
         """What a reader of the table sees."""
-        if table in self.gold_rows:
-            return self.gold_rows[table]
+        if table in self.derived_rows:
+            return self.derived_rows[table]
         return pl.concat([table.empty(), *(commit.rows for commit in self.commits.get(table, ()))])
 
     def has_file(self, table: Table, file: str) -> bool:
@@ -188,14 +190,27 @@ class FakeLake:
     def snapshot(self, table: Table) -> Iterator["_FakeSnapshot"]:
         yield _FakeSnapshot(table, tuple(self.commits.get(table, ())), self.rows(table))
 
-    @contextmanager
-    def gold(self, gold: GoldTable) -> Iterator["_FakeWriter"]:
-        yield _FakeWriter(self, gold, len(self.commits.get(gold.table, ())))
+    def append_once(self, table: Table, key: str, rows: pl.DataFrame) -> bool:
+        if self.has_file(table, key):
+            return False
+        self.commit(table, table.conform(rows), {key: 1})
+        return True
 
-    def commit(self, table: Table, rows: pl.DataFrame, transactions: Mapping[str, int]) -> None:
+    @contextmanager
+    def derived(self, table: Table) -> Iterator["_FakeWriter"]:
+        yield _FakeWriter(self, table, len(self.commits.get(table, ())))
+
+    def newest(self, table: Table, instant: str) -> datetime | None:
+        latest = self.rows(table)[instant].max()
+        assert latest is None or isinstance(latest, datetime)
+        return latest
+
+    def commit(
+        self, table: Table, rows: pl.DataFrame, transactions: Mapping[str, int], went: pl.DataFrame | None = None
+    ) -> None:
         if self.crash_after is not None and len(self.committed) >= self.crash_after:
             raise LakeUnavailable("the worker dies here")
-        self.commits.setdefault(table, []).append(_Commit(rows, dict(transactions)))
+        self.commits.setdefault(table, []).append(_Commit(rows, dict(transactions), went))
         self.committed.append(str(table))
 
 
@@ -231,8 +246,15 @@ class _FakeSnapshot:
         return len(self.commits)
 
     def changed(self, instant: str, grain: Grain, since: int) -> Periods | None:
-        added = pl.concat([self.table.empty(), *(commit.rows for commit in self.commits[since:])])
-        return Periods.of(grain, added.select(grain.start_of(pl.col(instant)).unique()).to_series())
+        difference = self.difference(since)
+        rows = pl.concat([difference.came, difference.went])
+        return Periods.of(grain, rows.select(grain.start_of(pl.col(instant)).unique()).to_series().drop_nulls())
+
+    def difference(self, since: int) -> Difference:
+        commits, none = self.commits[since:], self.table.empty()
+        came = [commit.rows for commit in commits]
+        went = [commit.went for commit in commits if commit.went is not None]
+        return Difference(pl.concat([none, *came]), pl.concat([none, *went]))
 
     def scan(self, instant: str, periods: Periods | None) -> pl.LazyFrame:
         return self.rows.lazy() if periods is None else self.rows.lazy().filter(periods.hold(pl.col(instant)))
@@ -241,27 +263,33 @@ class _FakeSnapshot:
 @dataclass
 class _FakeWriter:
     lake: FakeLake
-    gold: GoldTable
+    table: Table
     version: int
 
     def seen(self, key: str) -> int | None:
-        versions = [c.transactions[key] for c in self.lake.commits.get(self.gold.table, ()) if key in c.transactions]
+        versions = [c.transactions[key] for c in self.lake.commits.get(self.table, ()) if key in c.transactions]
         return versions[-1] if versions else None
 
-    def replace(self, rows: pl.DataFrame, periods: Periods | None, seen: Mapping[str, int]) -> None:
-        table = self.gold.table
-        if len(self.lake.commits.get(table, ())) != self.version:
-            raise LakeConflict(f"{table} has moved on")
-        self.lake.commit(table, rows, seen)
-        kept = self.lake.gold_rows.get(table, table.empty())
-        if periods is None:
-            kept = table.empty()
-        else:
-            start = (
-                pl.col("hour") if self.gold.grain is Grain.HOUR else pl.col("event_date").cast(pl.Datetime("us", "UTC"))
-            )
-            kept = kept.filter(~periods.hold(start))
-        self.lake.gold_rows[table] = pl.concat([kept, table.conform(rows)])
+    def rows(self, where: str | None = None) -> pl.LazyFrame:
+        return self.lake.rows(self.table).lazy()
+
+    def replace(
+        self, rows: pl.DataFrame, seen: Mapping[str, int], *, period: str = "", periods: Periods | None = None
+    ) -> None:
+        there = self.lake.rows(self.table)
+        gone = pl.lit(value=True) if periods is None else periods.hold(pl.col(period))
+        self._commit(rows, seen, there.filter(~gone), there.filter(gone))
+
+    def insert(self, rows: pl.DataFrame, seen: Mapping[str, int]) -> None:
+        self._commit(rows, seen, self.lake.rows(self.table), None)
+
+    def _commit(
+        self, rows: pl.DataFrame, seen: Mapping[str, int], kept: pl.DataFrame, went: pl.DataFrame | None
+    ) -> None:
+        if len(self.lake.commits.get(self.table, ())) != self.version:
+            raise LakeConflict(f"{self.table} has moved on")
+        self.lake.commit(self.table, rows, seen, went)
+        self.lake.derived_rows[self.table] = pl.concat([kept, self.table.conform(rows)])
 
 
 def refiner(lake: Any, captures: Any, references: Any, now: datetime = NOON + timedelta(hours=1)) -> Refiner:

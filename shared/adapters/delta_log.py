@@ -22,7 +22,9 @@ class Changes:
 
     added: tuple[str, ...] = ()
     """Locations of the files that came."""
-    removed: frozenset[str | None] = frozenset()
+    removed: tuple[str, ...] = ()
+    """Locations of the files that went."""
+    partitions_removed: frozenset[str | None] = frozenset()
     """Values of the first partition column that lost files, as the log writes them; None where it does not say."""
 
 
@@ -32,6 +34,7 @@ class _Add(msgspec.Struct, rename="camel"):
 
 
 class _Remove(msgspec.Struct, rename="camel"):
+    path: str
     data_change: bool
     partition_values: dict[str, str | None] | None = None
 
@@ -52,7 +55,8 @@ def read_changes(location: str, since: int, until: int, access: Access) -> Chang
     if until - since > MOST_COMMITS:
         return None
     added: list[str] = []
-    removed: set[str | None] = set()
+    removed: list[str] = []
+    partitions: set[str | None] = set()
     for version in range(since + 1, until + 1):
         actions = _read_commit(f"{location}/_delta_log/{version:020d}.json", access)
         if actions is None:
@@ -61,8 +65,19 @@ def read_changes(location: str, since: int, until: int, access: Access) -> Chang
             if action.add and action.add.data_change:
                 added.append(f"{location}/{unquote(action.add.path)}")
             if action.remove and action.remove.data_change:
-                removed.add(next(iter((action.remove.partition_values or {}).values()), None))
-    return Changes(tuple(added), frozenset(removed))
+                removed.append(f"{location}/{unquote(action.remove.path)}")
+                partitions.add(next(iter((action.remove.partition_values or {}).values()), None))
+    return _without_what_came_and_went(added, removed, partitions)
+
+
+def _without_what_came_and_went(added: list[str], removed: list[str], partitions: set[str | None]) -> Changes:
+    """A file that came and went between the versions is no difference; that its partition changed stays said."""
+    passing = set(added) & set(removed)
+    return Changes(
+        tuple(file for file in added if file not in passing),
+        tuple(file for file in removed if file not in passing),
+        frozenset(partitions),
+    )
 
 
 def _read_commit(location: str, access: Access) -> list[_Action] | None:

@@ -10,7 +10,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -32,7 +32,7 @@ from shared.adapters.delta_log import read_changes
 from shared.adapters.lake_storage import Access, LakeStorage
 from shared.adapters.parquet_parts import MOST_BYTES_IN_MEMORY, Part, PartWriter
 from shared.errors import LakeConflict, LakeUnavailable
-from shared.medallion.gold import GoldTable
+from shared.medallion.gold import Difference
 from shared.medallion.lake import LAKE_TABLES
 from shared.medallion.periods import Grain, Periods
 from shared.medallion.tables import INSTANT, Layer, Table
@@ -58,6 +58,8 @@ FILE_VERSION = 1
 """The version in a capture file's transaction: a file is refined once, so it never grows."""
 TOKEN_MARGIN_S = 600
 """A handle whose token ends sooner is opened anew: a commit may take minutes."""
+
+COMPRESSED = WriterProperties(compression="ZSTD", compression_level=1)
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -111,10 +113,13 @@ class DeltaTables:
 
     def commit_file(self, table: Table, file: str, parts: Sequence[Part]) -> bool:
         """Put the parts in the table in one commit unless it has the file; whether it was done."""
+        return self._commit_parts(table, file, parts, expires=True)
+
+    def _commit_parts(self, table: Table, key: str, parts: Sequence[Part], *, expires: bool) -> bool:
         stored: list[AddAction | RemoveAction] = []
         for attempt in range(1, COMMIT_ATTEMPTS + 1):
             with self._handle(table) as handle:
-                if _seen(handle.delta, file) is not None:
+                if _seen(handle.delta, key) is not None:
                     return False
                 stored = stored or [self._store(table, part) for part in parts]
                 try:
@@ -123,13 +128,19 @@ class DeltaTables:
                         mode="append",
                         schema=handle.delta.schema(),
                         partition_by=handle.delta.metadata().partition_columns,
-                        commit_properties=_transactions({file: FILE_VERSION}, expires=True),
+                        commit_properties=_transactions({key: FILE_VERSION}, expires=expires),
                     )
                 except CommitFailedError as error:
-                    log.info("%s: attempt %d to commit %s: %s", table, attempt, file, _words(error))
+                    log.info("%s: attempt %d to commit %s: %s", table, attempt, key, _words(error))
                 else:
                     return True
-        raise LakeConflict(f"{table}: {COMMIT_ATTEMPTS} times another writer was faster than the commit of {file}")
+        raise LakeConflict(f"{table}: {COMMIT_ATTEMPTS} times another writer was faster than the commit of {key}")
+
+    def append_once(self, table: Table, key: str, rows: pl.DataFrame) -> bool:
+        """Put the rows in the table in one commit unless it has rows under that key, ever; whether it was done."""
+        with closing(PartWriter(table, self._most_bytes_in_memory)) as parts:
+            parts.add(rows)
+            return self._commit_parts(table, key, parts.finish(), expires=False)
 
     def _store(self, table: Table, part: Part) -> AddAction:
         """Upload a part; nobody sees it before its commit, and vacuum removes it if there is none."""
@@ -146,10 +157,10 @@ class DeltaTables:
             yield TableSnapshot(table, handle, self._storage.location(table))
 
     @contextmanager
-    def gold(self, gold: GoldTable) -> Iterator["TableWriter"]:
-        """A gold table as it is now, to be replaced."""
-        with self._handle(gold.table) as handle:
-            yield TableWriter(gold, handle)
+    def derived(self, table: Table) -> Iterator["TableWriter"]:
+        """A derived table as it is now, to be changed."""
+        with self._handle(table) as handle:
+            yield TableWriter(table, handle)
 
     # Reading and looking after them.
 
@@ -316,52 +327,90 @@ class TableSnapshot:
         """
         access = self.handle.access
         changes = read_changes(self.location, since, self.version, access)
-        if changes is None or None in changes.removed:
+        if changes is None or None in changes.partitions_removed:
             return None
         try:
             starts = _scan(self.table, changes.added, access).select(grain.start_of(pl.col(instant))).unique().collect()
         except FileNotFoundError:
             return None  # compacted and vacuumed since
-        gone = Periods.of_captures(datetime.fromisoformat(day).date() for day in changes.removed if day)
+        dates = [datetime.fromisoformat(day).date() for day in changes.partitions_removed if day]
+        gone = Periods.of_dates(dates) if self.table.partition_by == instant else Periods.of_captures(dates)
         return gone | Periods.of(grain, starts.to_series().drop_nulls())
+
+    def difference(self, since: int) -> Difference | None:
+        """The rows that came and went after version *since*; None when the log or the files no longer say."""
+        access = self.handle.access
+        changes = read_changes(self.location, since, self.version, access)
+        if changes is None:
+            return None
+        try:
+            came, went = (_scan(self.table, files, access).collect() for files in (changes.added, changes.removed))
+        except FileNotFoundError:
+            return None  # vacuumed since
+        return Difference(came, went)
 
     def scan(self, instant: str, periods: Periods | None) -> pl.LazyFrame:
         """The rows whose instant lies in the periods, or all of them; files that have none are not opened."""
         if periods is None:
             return _scan(self.table, self.handle.delta.file_uris(), self.handle.access)
-        of_partition = f"{self.table.partition_by} >= '{periods.earliest_capture}'"
-        files = self.handle.delta.file_uris(
-            file_pruning_predicate=f"{of_partition} AND ({_condition(instant, periods)})"
-        )
+        wanted = _condition(instant, periods, is_date=self.table.schema[instant] == pl.Date())
+        if self.table.partition_by == "capture_date":
+            wanted = f"capture_date >= '{periods.earliest_capture}' AND ({wanted})"
+        files = self.handle.delta.file_uris(file_pruning_predicate=wanted)
         return _scan(self.table, files, self.handle.access).filter(periods.hold(pl.col(instant)))
 
 
 @dataclass(frozen=True, slots=True)
 class TableWriter:
-    """A gold table, held at one version until it is replaced."""
+    """A derived table, held at one version until it is changed."""
 
-    gold: GoldTable
+    table: Table
     handle: _Handle
 
     def seen(self, key: str) -> int | None:
         """The version of a source that the table's rows are computed from."""
         return _seen(self.handle.delta, key)
 
-    def replace(self, rows: pl.DataFrame, periods: Periods | None, seen: Mapping[str, int]) -> None:
-        """Put the rows in the place of those periods, or of all rows; raises LakeConflict if the table has moved on."""
-        predicate = None if periods is None else _gold_condition(self.gold, periods)
-        try:
+    def rows(self, where: str | None = None) -> pl.LazyFrame:
+        """The table's rows; those of all files that may hold what *where* (SQL) chooses, by the log's statistics."""
+        files = self.handle.delta.file_uris(file_pruning_predicate=where)
+        return _scan(self.table, files, self.handle.access)
+
+    def replace(
+        self, rows: pl.DataFrame, seen: Mapping[str, int], *, period: str = "", periods: Periods | None = None
+    ) -> None:
+        """Put the rows in the place of those whose *period* column lies in the periods, or of all rows.
+
+        Raises LakeConflict if the table has moved on.
+        """
+        predicate = None if periods is None else _of_periods(self.table, period, periods)
+        with self._committing():
             write_deltalake(
                 self.handle.delta,
-                self.gold.table.conform(rows),
+                self.table.conform(rows),
                 mode="overwrite",
                 predicate=predicate,
-                writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
-                # Without last_updated: what a table has seen is never forgotten.
+                writer_properties=COMPRESSED,
+                commit_properties=_transactions(seen, expires=False),  # what a table has seen is never forgotten
+            )
+
+    def insert(self, rows: pl.DataFrame, seen: Mapping[str, int]) -> None:
+        """Add the rows to those that are there. Raises LakeConflict if the table has moved on."""
+        with self._committing():
+            write_deltalake(
+                self.handle.delta,
+                self.table.conform(rows),
+                mode="append",
+                writer_properties=COMPRESSED,
                 commit_properties=_transactions(seen, expires=False),
             )
+
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        try:
+            yield
         except CommitFailedError as error:
-            raise LakeConflict(f"{self.gold.table}: {_words(error)}") from error
+            raise LakeConflict(f"{self.table}: {_words(error)}") from error
 
 
 def _scan(table: Table, files: Sequence[str], access: Access) -> pl.LazyFrame:
@@ -392,23 +441,36 @@ def _transactions(versions: Mapping[str, int], *, expires: bool) -> CommitProper
     )
 
 
-def _condition(column: str, periods: Periods) -> str:
+def _condition(column: str, periods: Periods, *, is_date: bool) -> str:
     """SQL, with string literals: delta-rs compares TIMESTAMP literals in nanoseconds, and stops on our microseconds."""
+    if not periods:
+        return "false"
+    if is_date:
+        return " OR ".join(
+            f"({column} >= '{start:%Y-%m-%d}' AND {column} < '{_next_midnight(end):%Y-%m-%d}')"
+            for start, end in periods.spans
+        )
     return " OR ".join(
         f"({column} >= '{start:%Y-%m-%dT%H:%M:%SZ}' AND {column} < '{end:%Y-%m-%dT%H:%M:%SZ}')"
         for start, end in periods.spans
     )
 
 
-def _gold_condition(gold: GoldTable, periods: Periods) -> str:
-    if gold.grain is Grain.DAY:
-        return " OR ".join(
-            f"(event_date >= '{start:%Y-%m-%d}' AND event_date < '{end:%Y-%m-%d}')" for start, end in periods.spans
-        )
+def _next_midnight(end: datetime) -> datetime:
+    """The end of the last day that begins before *end*."""
+    return end + timedelta(hours=23, minutes=59, seconds=59)
+
+
+def _of_periods(table: Table, column: str, periods: Periods) -> str:
+    is_date = table.schema[column] == pl.Date()
+    condition = _condition(column, periods, is_date=is_date)
+    if is_date or table.partition_by is None:
+        return condition
     # The hours decide; the dates, a day wider, spare delta-rs the files of all other dates.
     day = timedelta(days=1)
     first, last = periods.spans[0][0] - day, periods.spans[-1][1] + day
-    return f"event_date >= '{first:%Y-%m-%d}' AND event_date <= '{last:%Y-%m-%d}' AND ({_condition('hour', periods)})"
+    by = table.partition_by
+    return f"{by} >= '{first:%Y-%m-%d}' AND {by} <= '{last:%Y-%m-%d}' AND ({condition})"
 
 
 def _fields(table: Table) -> list[Field]:

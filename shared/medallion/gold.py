@@ -1,36 +1,117 @@
-"""What a gold table is: its rows by period, computed from other tables, so that a changed period can be done again."""
+"""What a derived table is: its rows, computed from other tables, and how a change of those becomes a change of it.
+
+There are three ways. `Periods` of the table are computed again and replaced (`GoldTable`); new rows are added to what
+is there (`InsertOnly`); a total is moved by what came and went (`RunningSum`). Each is computed by a pure function of
+frames, so that a build of all of history and many small builds end in the same rows.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 import polars as pl
 
 from shared.medallion.periods import Grain
 from shared.medallion.tables import Table
 
+NO_EVENT = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildContext:
+    """What a computation may know besides its rows; it never asks a clock."""
+
+    min_devices: int = 1
+    """Rows about fewer have null measures, and what lies in them counts nowhere else; 1: nothing is withheld."""
+    attribution_days: int = 7
+    """How long after its assignment a device's new visit counts for a promotion."""
+    newest: datetime = NO_EVENT
+    """The latest enqueued instant in silver.pings when the build began; NO_EVENT while there is none."""
+
+
+class Trigger(StrEnum):
+    """Which changes of a source call for computing again."""
+
+    ANY = "any"
+    LATE = "late"
+    """Those of periods that had ended `LATE_AFTER` before the newest event: what came in time is looked at by `Due`."""
+    NONE = "none"
+
+
+LATE_AFTER = timedelta(hours=4)
+NO_TIME = timedelta(0)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """A table that a gold table is computed from, and its instant that says which period a row belongs to."""
+    """A table that another is computed from, and its instant (or date) that says which period a row belongs to."""
 
     table: Table
     instant: str
+    before: timedelta = NO_TIME
+    """How long before a period its rows still matter to the period."""
+    after: timedelta = NO_TIME
+    """How long after a period its rows still matter to the period."""
+    trigger: Trigger = Trigger.ANY
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Due:
+    """Rows of the table itself that may have to be computed again though no source row of their period changed."""
+
+    where: str
+    """SQL that chooses the files which may hold such rows, by the log's statistics."""
+    is_due: Callable[[BuildContext], pl.Expr]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GoldTable:
-    """A gold table and how it is computed: `build` takes the rows of each source in the periods wanted.
+    """A table that is computed by periods: `build` takes the context and the rows of each source that matter to them.
 
-    Rows of one period depend on the source rows of that period only. With `grain` None the whole table is one period.
+    Rows of one period depend on nothing else. `period` is the column of the table that says which period a row is of.
+    With `grain` None the whole table is one period. `build` may compute rows of other periods too; they are dropped.
     """
 
     table: Table
     grain: Grain | None
     sources: tuple[Source, ...]
     build: Callable[..., pl.LazyFrame]
+    period: str = "event_date"
+    due: Due | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InsertOnly:
+    """A table whose rows never change: `build` takes the context, the source's new rows, and the table as it is."""
+
+    table: Table
+    source: Source
+    build: Callable[[BuildContext, pl.LazyFrame, pl.LazyFrame], pl.LazyFrame]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunningSum:
+    """Sums over all rows of a source, by `keys`; moved by the rows that came and went, not added up anew."""
+
+    table: Table
+    source: Source
+    keys: tuple[str, ...]
+    measures: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Difference:
+    """The rows of a table that came and went between two of its versions."""
+
+    came: pl.DataFrame
+    went: pl.DataFrame
+
+
+type Derived = GoldTable | InsertOnly | RunningSum
 
 
 def by_hour(instant: str) -> tuple[pl.Expr, pl.Expr]:
-    """The keys of an hourly table: event_date (UTC in this version) and hour, its start."""
+    """The keys of an hourly table of no store: event_date (UTC) and hour, its start."""
     hour = Grain.HOUR.start_of(pl.col(instant))
     return hour.dt.date().alias("event_date"), hour.alias("hour")

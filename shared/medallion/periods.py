@@ -8,13 +8,17 @@ from itertools import pairwise
 
 import polars as pl
 
+from shared.medallion.tables import INSTANT
+
 MOST_SPANS = 16
 """Periods that lie apart are joined down to this many spans: a condition of more would cost more than it saves."""
 
-EARLIEST_EVENT = timedelta(days=8)
-"""How long before its capture date an event may have happened: 7 days late, and a day for the window's start."""
-LATEST_EVENT = timedelta(days=2)
-"""How long after the start of its capture date: the day itself, 5 minutes of a fast clock, and the window's length."""
+EARLIEST_EVENT = timedelta(days=9)
+"""How long before its capture date an event may have happened: 7 days late, a day for the window's start, and one for
+the store's zone, where the date is a store's."""
+LATEST_EVENT = timedelta(days=3)
+"""How long after the start of its capture date: the day itself, a day for 5 minutes of a fast clock and the window's
+length, and one for the store's zone."""
 
 Span = tuple[datetime, datetime]
 """From an instant to another, the end exclusive."""
@@ -30,9 +34,14 @@ class Grain(StrEnum):
     def length(self) -> timedelta:
         return timedelta(hours=1) if self is Grain.HOUR else timedelta(days=1)
 
+    def floor(self, instant: datetime) -> datetime:
+        """The start of the period that an instant (UTC) lies in."""
+        of_hour = instant.replace(minute=0, second=0, microsecond=0)
+        return of_hour if self is Grain.HOUR else of_hour.replace(hour=0)
+
     def start_of(self, instant: pl.Expr) -> pl.Expr:
-        """The start of the period that an instant lies in, UTC."""
-        return instant.dt.truncate(self.value)
+        """The start of the period that an instant lies in, UTC; a date is the instant at which it begins there."""
+        return instant.cast(INSTANT).dt.truncate(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +64,42 @@ class Periods:
         days = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in capture_dates)
         return cls(_joined((day - EARLIEST_EVENT, day + LATEST_EVENT) for day in days))
 
+    @classmethod
+    def of_dates(cls, dates: Iterable[date]) -> "Periods":
+        """These days, UTC."""
+        return cls.of(Grain.DAY, (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in dates))
+
+    def widened(self, grain: Grain, before: timedelta, after: timedelta) -> "Periods":
+        """Whole periods that reach so much farther."""
+        return Periods(
+            _joined(
+                (grain.floor(start - before), grain.floor(end + after - _INSTANT) + grain.length)
+                for start, end in self.spans
+            )
+        )
+
+    def ended(self, grain: Grain, at: datetime) -> "Periods":
+        """Those periods that have ended by then."""
+        latest = grain.floor(at)
+        return Periods(tuple((start, min(end, latest)) for start, end in self.spans if start < latest))
+
     def __or__(self, other: "Periods") -> "Periods":
         return Periods(_joined((*self.spans, *other.spans)))
 
     def hold(self, instant: pl.Expr) -> pl.Expr:
-        """Whether an instant lies in one of the periods."""
-        return pl.any_horizontal(
-            pl.lit(value=False), *((instant >= start) & (instant < end) for start, end in self.spans)
-        )
+        """Whether an instant, or the start of a date, lies in one of the periods."""
+        at = instant.cast(INSTANT)
+        return pl.any_horizontal(pl.lit(value=False), *((at >= start) & (at < end) for start, end in self.spans))
 
     @property
     def earliest_capture(self) -> date:
         """The first capture date that may hold an event of these periods; raises ValueError when there is none."""
         if not self.spans:
             raise ValueError("no period has no first capture date")
-        return (self.spans[0][0] - timedelta(days=1)).date()
+        return (self.spans[0][0] - timedelta(days=2)).date()  # one for a fast clock, one for the store's zone
+
+
+_INSTANT = timedelta(microseconds=1)
 
 
 def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:

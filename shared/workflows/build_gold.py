@@ -1,22 +1,35 @@
 """Silver to gold: compute again the hours and days that changed since the last build, and nothing else.
 
-A gold table remembers the version of each source that it has seen, as application transactions in the same commit as
-its rows. What changed since then stands in the source's log. So a rerun is harmless, a build that dies anywhere is made
-good by the next one, and late data corrects the hour that it belongs to.
+A derived table remembers the version of each source that it has seen, as application transactions in the same commit
+as its rows. What changed since then stands in the source's log. So a rerun is harmless, a build that dies anywhere is
+made good by the next one, and late data corrects the hour that it belongs to.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Protocol
 
 import polars as pl
 
 from shared.errors import LakeConflict
-from shared.medallion.gold import GoldTable, Source
+from shared.medallion.gold import (
+    LATE_AFTER,
+    NO_EVENT,
+    BuildContext,
+    Derived,
+    Difference,
+    GoldTable,
+    InsertOnly,
+    RunningSum,
+    Source,
+    Trigger,
+)
 from shared.medallion.lake import GOLD_TABLES
 from shared.medallion.periods import Grain, Periods
+from shared.medallion.pings import PINGS
 from shared.medallion.tables import Table
 
 log = logging.getLogger(__name__)
@@ -31,7 +44,7 @@ class Snapshot(Protocol):
 
     @property
     def key(self) -> str:
-        """What a gold table remembers the version under; another one when the table was made anew."""
+        """What a derived table remembers the version under; another one when the table was made anew."""
         ...
 
     @property
@@ -41,20 +54,34 @@ class Snapshot(Protocol):
         """The periods of the rows that came or went after version *since*; None when only all of them is certain."""
         ...
 
+    def difference(self, since: int) -> Difference | None:
+        """The rows that came and went after version *since*; None when it can no longer be told."""
+        ...
+
     def scan(self, instant: str, periods: Periods | None) -> pl.LazyFrame:
         """The rows whose instant lies in the periods, or all of them."""
         ...
 
 
-class GoldWriter(Protocol):
-    """A gold table, held at one version until it is replaced."""
+class DerivedWriter(Protocol):
+    """A derived table, held at one version until it is changed; changes raise LakeConflict if it has moved on."""
 
     def seen(self, key: str) -> int | None:
         """The version of a source that the table's rows are computed from."""
         ...
 
-    def replace(self, rows: pl.DataFrame, periods: Periods | None, seen: Mapping[str, int]) -> None:
-        """Put the rows in the place of those periods, or of all rows; raises LakeConflict if the table has moved on."""
+    def rows(self, where: str | None = None) -> pl.LazyFrame:
+        """The table's rows; at least those that *where* (SQL) chooses."""
+        ...
+
+    def replace(
+        self, rows: pl.DataFrame, seen: Mapping[str, int], *, period: str = "", periods: Periods | None = None
+    ) -> None:
+        """Put the rows in the place of those whose *period* column lies in the periods, or of all rows."""
+        ...
+
+    def insert(self, rows: pl.DataFrame, seen: Mapping[str, int]) -> None:
+        """Add the rows to those that are there."""
         ...
 
 
@@ -65,8 +92,12 @@ class GoldLake(Protocol):
         """A source as it is now."""
         ...
 
-    def gold(self, gold: GoldTable) -> AbstractContextManager[GoldWriter]:
-        """A gold table as it is now, to be replaced."""
+    def derived(self, table: Table) -> AbstractContextManager[DerivedWriter]:
+        """A derived table as it is now, to be changed."""
+        ...
+
+    def newest(self, table: Table, instant: str) -> datetime | None:
+        """The latest such instant in the table, None while there is none."""
         ...
 
 
@@ -93,46 +124,47 @@ class GoldReport:
 
 @dataclass(frozen=True, slots=True)
 class GoldBuilder:
-    """Builds gold from silver."""
+    """Builds gold, and the silver tables that are computed from others, in the order of *tables*."""
 
     lake: GoldLake
-    tables: tuple[GoldTable, ...] = GOLD_TABLES
+    context: BuildContext = field(default_factory=BuildContext)
+    tables: tuple[Derived, ...] = GOLD_TABLES
+    before: Callable[[], object] = lambda: None
+    """What is brought up to date first: the reference data's tables."""
 
     def build(self) -> GoldReport:
-        """Bring each gold table up to its sources. Raises LakeUnavailable (LakeConflict when overtaken every time)."""
+        """Bring each table up to its sources. Raises LakeUnavailable (LakeConflict when overtaken every time)."""
+        self.before()
         with ExitStack() as stack:
-            sources = _Sources(self.lake, stack)
-            built = [self._build(gold, sources) for gold in self.tables]
+            build = _Build(self._context(), _Sources(self.lake, stack))
+            built = [self._build(table, build) for table in self.tables]
         return GoldReport(tuple(table for table in built if table is not None))
 
     def behind(self) -> tuple[str, ...]:
-        """The gold tables that the next build would change."""
+        """The tables that the next build would change."""
         with ExitStack() as stack:
-            sources = _Sources(self.lake, stack)
-            return tuple(str(gold.table) for gold in self.tables if self._is_behind(gold, sources))
+            build = _Build(self._context(), _Sources(self.lake, stack))
+            return tuple(str(derived.table) for derived in self.tables if self._is_behind(derived, build))
 
-    def _is_behind(self, gold: GoldTable, sources: "_Sources") -> bool:
-        with self.lake.gold(gold) as writer:
-            return _to_compute(gold, sources.of(gold), writer) != NOTHING
+    def _context(self) -> BuildContext:
+        # Before the first snapshot: a row that is newer than `newest` is as harmless as one that comes a build later.
+        return replace(self.context, newest=self.lake.newest(PINGS, "enqueued_at") or NO_EVENT)
 
-    def _build(self, gold: GoldTable, sources: "_Sources") -> BuiltTable | None:
+    def _is_behind(self, derived: Derived, build: "_Build") -> bool:
+        with self.lake.derived(derived.table) as writer:
+            return build.is_behind(derived, writer)
+
+    def _build(self, derived: Derived, build: "_Build") -> BuiltTable | None:
         for _ in range(ATTEMPTS - 1):
             try:
-                return self._build_once(gold, sources)
+                return self._build_once(derived, build)
             except LakeConflict:
-                log.info("another build of %s was faster: looking again", gold.table)
-        return self._build_once(gold, sources)
+                log.info("another build of %s was faster: looking again", derived.table)
+        return self._build_once(derived, build)
 
-    def _build_once(self, gold: GoldTable, sources: "_Sources") -> BuiltTable | None:
-        with self.lake.gold(gold) as writer:
-            snapshots = sources.of(gold)
-            periods = _to_compute(gold, snapshots, writer)
-            if periods == NOTHING:
-                return None
-            rows = _compute(gold, snapshots, periods)
-            writer.replace(rows, periods, {snapshot.key: snapshot.version for _, snapshot in snapshots})
-        versions = {str(source.table): snapshot.version for source, snapshot in snapshots}
-        return BuiltTable(str(gold.table), rows.height, periods, versions)
+    def _build_once(self, derived: Derived, build: "_Build") -> BuiltTable | None:
+        with self.lake.derived(derived.table) as writer:
+            return build.run(derived, writer)
 
 
 class _Sources:
@@ -142,8 +174,8 @@ class _Sources:
         self._lake, self._stack = lake, stack
         self._snapshots: dict[Table, Snapshot] = {}
 
-    def of(self, gold: GoldTable) -> list[tuple[Source, Snapshot]]:
-        return [(source, self._snapshot(source.table)) for source in gold.sources]
+    def of(self, sources: Sequence[Source]) -> list[tuple[Source, Snapshot]]:
+        return [(source, self._snapshot(source.table)) for source in sources]
 
     def _snapshot(self, table: Table) -> Snapshot:
         if table not in self._snapshots:
@@ -151,26 +183,119 @@ class _Sources:
         return self._snapshots[table]
 
 
-def _compute(gold: GoldTable, snapshots: Sequence[tuple[Source, Snapshot]], periods: Periods | None) -> pl.DataFrame:
-    sources = (snapshot.scan(source.instant, periods) for source, snapshot in snapshots)
-    return gold.table.conform(gold.build(*sources).collect(engine="streaming"))
+@dataclass(frozen=True, slots=True)
+class _Build:
+    """One build: what it knows, and the state of the sources that it goes by."""
 
+    context: BuildContext
+    sources: _Sources
 
-def _to_compute(gold: GoldTable, snapshots: Sequence[tuple[Source, Snapshot]], writer: GoldWriter) -> Periods | None:
-    """The periods of the gold table whose source rows changed since it was built; None: all of them."""
-    periods: Periods | None = NOTHING
-    for source, snapshot in snapshots:
+    def is_behind(self, derived: Derived, writer: DerivedWriter) -> bool:
+        if isinstance(derived, GoldTable):
+            return self._to_compute(derived, self.sources.of(derived.sources), writer) != NOTHING
+        ((_, snapshot),) = self.sources.of([derived.source])
+        return _is_new(snapshot, writer.seen(snapshot.key))
+
+    def run(self, derived: Derived, writer: DerivedWriter) -> BuiltTable | None:
+        if isinstance(derived, GoldTable):
+            return self._compute_periods(derived, writer)
+        ((_, snapshot),) = self.sources.of([derived.source])
         seen = writer.seen(snapshot.key)
-        if seen is not None and seen > snapshot.version:
+        if not _is_new(snapshot, seen):
+            return None
+        run = self._insert if isinstance(derived, InsertOnly) else self._sum
+        rows = run(derived, snapshot, seen, writer)  # type: ignore[arg-type] # mypy does not follow the choice
+        return BuiltTable(str(derived.table), rows, None, {str(derived.source.table): snapshot.version})
+
+    def _compute_periods(self, derived: GoldTable, writer: DerivedWriter) -> BuiltTable | None:
+        snapshots = self.sources.of(derived.sources)
+        periods = self._to_compute(derived, snapshots, writer)
+        if periods == NOTHING:
+            return None
+        rows = self._rows(derived, snapshots, periods)
+        seen = {snapshot.key: snapshot.version for _, snapshot in snapshots}
+        writer.replace(rows, seen, period=derived.period, periods=periods)
+        versions = {str(source.table): snapshot.version for source, snapshot in snapshots}
+        return BuiltTable(str(derived.table), rows.height, periods, versions)
+
+    def _to_compute(
+        self, derived: GoldTable, snapshots: Sequence[tuple[Source, Snapshot]], writer: DerivedWriter
+    ) -> Periods | None:
+        """The periods of the table that may be other than they are; None: all of them."""
+        seen = {snapshot.key: writer.seen(snapshot.key) for _, snapshot in snapshots}
+        if any((seen[snapshot.key] or 0) > snapshot.version for _, snapshot in snapshots):
             return NOTHING  # a build that started later than this one has been here
-        changed = _changed(gold, source, snapshot, seen)
-        periods = None if periods is None or changed is None else periods | changed
-    return periods
+        periods = self._due(derived, writer)
+        for source, snapshot in snapshots:
+            changed = self._changed(derived, source, snapshot, seen[snapshot.key])
+            if changed is None:
+                return None
+            periods |= changed
+        return periods
+
+    def _changed(self, derived: GoldTable, source: Source, snapshot: Snapshot, seen: int | None) -> Periods | None:
+        if seen == snapshot.version:
+            return NOTHING
+        if seen is None:
+            return None  # the source was made anew, or the table is new
+        if source.trigger is Trigger.NONE:
+            return NOTHING
+        if derived.grain is None:
+            return None
+        changed = snapshot.changed(source.instant, derived.grain, seen)
+        if changed is None:
+            return None
+        if source.trigger is Trigger.LATE:
+            changed = changed.ended(derived.grain, max(self.context.newest - LATE_AFTER, NO_EVENT))
+        # A row matters to the periods that it lies after by `after` at most, and before by `before`.
+        return changed.widened(derived.grain, source.after, source.before)
+
+    def _due(self, derived: GoldTable, writer: DerivedWriter) -> Periods:
+        if derived.due is None or derived.grain is None:
+            return NOTHING
+        start = derived.grain.start_of(pl.col(derived.period))
+        due = writer.rows(derived.due.where).filter(derived.due.is_due(self.context)).select(start).unique().collect()
+        return Periods.of(derived.grain, due.to_series())
+
+    def _rows(
+        self, derived: GoldTable, snapshots: Sequence[tuple[Source, Snapshot]], periods: Periods | None
+    ) -> pl.DataFrame:
+        frames = []
+        for source, snapshot in snapshots:
+            wanted = periods
+            if periods is not None and derived.grain is not None:
+                wanted = periods.widened(derived.grain, source.before, source.after)
+            frames.append(snapshot.scan(source.instant, wanted))
+        rows = derived.build(self.context, *frames)
+        if periods is not None:
+            rows = rows.filter(periods.hold(pl.col(derived.period)))
+        return derived.table.conform(rows.collect(engine="streaming"))
+
+    def _insert(self, derived: InsertOnly, snapshot: Snapshot, seen: int | None, writer: DerivedWriter) -> int:
+        difference = None if seen is None else snapshot.difference(seen)
+        came = snapshot.scan(derived.source.instant, None) if difference is None else difference.came.lazy()
+        rows = derived.table.conform(derived.build(self.context, came, writer.rows()).collect(engine="streaming"))
+        writer.insert(rows, {snapshot.key: snapshot.version})
+        return rows.height
+
+    def _sum(self, derived: RunningSum, snapshot: Snapshot, seen: int | None, writer: DerivedWriter) -> int:
+        difference = None if seen is None else snapshot.difference(seen)
+        if difference is None:
+            parts = [snapshot.scan(derived.source.instant, None)]
+        else:
+            measures = pl.col(derived.measures)
+            parts = [writer.rows(), difference.came.lazy(), difference.went.lazy().with_columns(-measures)]
+        rows = derived.table.conform(_summed(derived, parts).collect(engine="streaming"))
+        writer.replace(rows, {snapshot.key: snapshot.version})
+        return rows.height
 
 
-def _changed(gold: GoldTable, source: Source, snapshot: Snapshot, seen: int | None) -> Periods | None:
-    if seen == snapshot.version:
-        return NOTHING
-    if seen is None or gold.grain is None:
-        return None
-    return snapshot.changed(source.instant, gold.grain, seen)
+def _is_new(snapshot: Snapshot, seen: int | None) -> bool:
+    return seen is None or seen < snapshot.version
+
+
+def _summed(derived: RunningSum, parts: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+    """The sums by key; a key of which nothing is left has no row."""
+    of_all = pl.concat([part.select(*derived.keys, *derived.measures) for part in parts])
+    sums = of_all.group_by(derived.keys).agg(pl.col(derived.measures).sum())
+    return sums.filter(pl.any_horizontal(pl.col(derived.measures) != 0))

@@ -1,4 +1,4 @@
-"""Building gold: what changed is computed again, and the result is what a computation of everything gives."""
+"""Building derived tables: what changed is computed again, and the result is what a computation of everything gives."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -9,157 +9,273 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import LakeConflict, LakeUnavailable
-from shared.medallion.aggregated_trips import AGGREGATED_TRIPS
-from shared.medallion.decisions import DECISIONS
-from shared.medallion.gold import GoldTable
-from shared.medallion.gps_enriched import GPS_ENRICHED
-from shared.medallion.lake import GOLD_TABLES
+from shared.medallion.gold import BuildContext, Due, GoldTable, InsertOnly, RunningSum, Source, Trigger
+from shared.medallion.periods import Grain
 from shared.medallion.pings import PINGS
 from shared.medallion.quarantine import BODIES
-from shared.medallion.store_hourly import STORE_HOURLY
-from shared.medallion.tables import Table
+from shared.medallion.tables import INSTANT, Table, gold_table
 from shared.workflows.build_gold import GoldBuilder
 from tests.fakes_lake import FakeLake, unique
 
 START = datetime(2026, 3, 29, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def count_hours(_: BuildContext, pings: pl.LazyFrame) -> pl.LazyFrame:
+    hour = Grain.HOUR.start_of(pl.col("tracked_at"))
+    return pings.group_by(hour.dt.date().alias("event_date"), hour.alias("hour")).agg(n=pl.len().cast(pl.Int64))
+
+
+def count_days(_: BuildContext, pings: pl.LazyFrame) -> pl.LazyFrame:
+    return pings.group_by(pl.col("tracked_at").dt.date().alias("event_date"), "device_key").agg(
+        n=pl.len().cast(pl.Int64)
+    )
+
+
+def devices_within_two_days(_: BuildContext, pings: pl.LazyFrame) -> pl.LazyFrame:
+    """Of each day: the devices that were there on that day or on the day after."""
+    day = pl.col("tracked_at").dt.date()
+    both = pl.concat([pings.with_columns(event_date=day), pings.with_columns(event_date=day - timedelta(days=1))])
+    return both.group_by("event_date").agg(n=pl.col("device_key").n_unique().cast(pl.Int64))
+
+
+def ages(context: BuildContext, pings: pl.LazyFrame) -> pl.LazyFrame:
+    """Of each day: whether the newest event is three days past it."""
+    day = pl.col("tracked_at").dt.date()
+    return pings.group_by(event_date=day).agg(
+        is_old=pl.lit(value=context.newest) > day.first().cast(INSTANT) + timedelta(days=4)
+    )
+
+
+def first_seen(_: BuildContext, came: pl.LazyFrame, there: pl.LazyFrame) -> pl.LazyFrame:
+    return came.unique("device_key").select("device_key").join(there, on="device_key", how="anti")
+
+
+PING_TIMES = Source(PINGS, "tracked_at")
+BY_HOUR = GoldTable(
+    gold_table("by_hour", {"event_date": pl.Date(), "hour": INSTANT, "n": pl.Int64()}),
+    Grain.HOUR,
+    (PING_TIMES,),
+    count_hours,
+    period="hour",
+)
+BY_DAY = GoldTable(
+    gold_table("by_day", {"event_date": pl.Date(), "device_key": pl.String(), "n": pl.Int64()}),
+    Grain.DAY,
+    (PING_TIMES,),
+    count_days,
+)
+TWO_DAYS = GoldTable(
+    gold_table("two_days", {"event_date": pl.Date(), "n": pl.Int64()}),
+    Grain.DAY,
+    (Source(PINGS, "tracked_at", after=DAY),),
+    devices_within_two_days,
+)
+AGES = GoldTable(
+    gold_table("ages", {"event_date": pl.Date(), "is_old": pl.Boolean()}),
+    Grain.DAY,
+    (PING_TIMES,),
+    ages,
+    due=Due("is_old = false", lambda _: ~pl.col("is_old")),
+)
+TOTALS = RunningSum(
+    gold_table("totals", {"device_key": pl.String(), "n": pl.Int64()}, partition_by=None),
+    Source(BY_DAY.table, "event_date"),
+    ("device_key",),
+    ("n",),
+)
+DEVICES = InsertOnly(gold_table("devices", {"device_key": pl.String()}, partition_by=None), PING_TIMES, first_seen)
+COUNT_BODIES = GoldTable(
+    gold_table("count_bodies", {"n": pl.Int64()}, partition_by=None),
+    None,
+    (Source(BODIES, "enqueued_at"),),
+    lambda _, bodies: bodies.select(n=pl.len().cast(pl.Int64)),
+)
+TABLES = (BY_HOUR, BY_DAY, TWO_DAYS, AGES, TOTALS, DEVICES, COUNT_BODIES)
+
+
+def builder(lake: FakeLake) -> GoldBuilder:
+    return GoldBuilder(lake, tables=TABLES)
 
 
 def some(table: Table, hours: list[int]) -> pl.DataFrame:
-    """A silver row for each hour after START, with a few values that repeat."""
-    values = [
-        dict.fromkeys(table.schema)
-        | {name: f"{name}{number % 3}" for name in table.schema if table.schema[name] == pl.String}
-        | {name: START + timedelta(hours=number) for name in ("tracked_at", "enqueued_at") if name in table.schema}
-        | {"is_duplicate": number % 5 == 0, "outcome": ("sent", "not_sent")[number % 2], "reason": "cooldown"}
-        for number in hours
-    ]
-    helping = {"is_duplicate": pl.Boolean(), "outcome": pl.String(), "reason": pl.String()}
-    return table.conform(pl.DataFrame(values, schema=helping | dict(table.schema)))
+    """A row for each hour after START, of one of three devices."""
+    at = [START + timedelta(hours=number) for number in hours]
+    values = {"tracked_at": at, "enqueued_at": at, "device_key": [f"k1:{number % 3}" for number in hours]}
+    rows = pl.DataFrame(
+        {name: value for name, value in values.items() if name in table.schema},
+        schema={name: dtype for name, dtype in table.schema.items() if name in values},
+    )
+    return table.conform(
+        rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in table.schema.items() if name not in values)
+    )
 
 
 def add(lake: FakeLake, table: Table, hours: list[int]) -> None:
     lake.commit(table, some(table, hours), {unique("file"): 1})
 
 
-def assert_gold_is_what_silver_says(lake: FakeLake) -> None:
+def assert_tables_are_what_silver_says(lake: FakeLake) -> None:
     """Against the plain computation: each table from all rows of its sources."""
-    for gold in GOLD_TABLES:
-        sources = (lake.rows(source.table).lazy() for source in gold.sources)
-        expected = gold.table.conform(gold.build(*sources).collect())
-        actual = lake.rows(gold.table)
-        assert actual.sort(actual.columns).equals(expected.sort(expected.columns)), gold.table
+    context = BuildContext(newest=lake.newest(PINGS, "enqueued_at") or datetime(1970, 1, 1, tzinfo=UTC))
+    for derived in TABLES:
+        if isinstance(derived, GoldTable):
+            expected = derived.build(context, *(lake.rows(source.table).lazy() for source in derived.sources)).collect()
+        elif isinstance(derived, RunningSum):
+            expected = lake.rows(derived.source.table).group_by(derived.keys).agg(pl.col(derived.measures).sum())
+        else:
+            expected = lake.rows(PINGS).select("device_key").unique()
+        actual = lake.rows(derived.table)
+        assert actual.sort(actual.columns).equals(derived.table.conform(expected).sort(actual.columns)), derived.table
 
 
-tables = st.sampled_from((PINGS, GPS_ENRICHED, DECISIONS, BODIES))
-appends = st.tuples(tables, st.lists(st.integers(-400, 400), max_size=6))
-steps = st.lists(appends | st.just("build") | st.integers(0, 5), max_size=12)
+appends = st.tuples(st.sampled_from((PINGS, BODIES)), st.lists(st.integers(-400, 400), max_size=6))
+steps = st.lists(appends | st.just("build") | st.integers(0, 7), max_size=12)
 
 
 @given(steps)
 @settings(deadline=None, max_examples=60)
-def test_after_any_history_of_appends_builds_and_deaths_gold_is_what_silver_says(history):
+def test_after_any_history_of_appends_builds_and_deaths_the_tables_are_what_silver_says(history):
     lake = FakeLake()
     for step in history:
         if step == "build":
-            GoldBuilder(lake).build()
+            builder(lake).build()
         elif isinstance(step, int):
             lake.crash_after = len(lake.committed) + step
             with suppress(LakeUnavailable):
-                GoldBuilder(lake).build()
+                builder(lake).build()
             lake.crash_after = None
         else:
             add(lake, *step)
-    GoldBuilder(lake).build()
-    assert_gold_is_what_silver_says(lake)
+    builder(lake).build()
+    assert_tables_are_what_silver_says(lake)
 
 
-def test_a_second_build_changes_nothing():
+def test_a_second_build_changes_nothing_but_what_is_due():
     lake = FakeLake()
-    add(lake, GPS_ENRICHED, [1, 2, 3])
-    GoldBuilder(lake).build()
-    commits = list(lake.committed)
-    assert GoldBuilder(lake).build().built == ()
-    assert lake.committed == commits
+    add(lake, PINGS, [1, 2, 3])
+    builder(lake).build()
+    assert [built.table for built in builder(lake).build().built] == ["gold.ages"]
+    add(lake, BODIES, [200])
+    add(lake, PINGS, [200, 220, 400])
+    builder(lake).build()
+    assert_tables_are_what_silver_says(lake)
 
 
 def test_late_data_corrects_its_own_hour_and_no_other_is_computed():
     lake = FakeLake()
-    add(lake, GPS_ENRICHED, list(range(100)))
-    GoldBuilder(lake).build()
-    add(lake, GPS_ENRICHED, [7])
-    report = {built.table: built for built in GoldBuilder(lake).build().built}
+    add(lake, PINGS, list(range(100)))
+    builder(lake).build()
+    add(lake, PINGS, [7])
+    report = {built.table: built for built in builder(lake).build().built}
     hour = START + timedelta(hours=7)
-    assert report["gold.store_hourly"].periods.spans == ((hour, hour + timedelta(hours=1)),)
-    assert report["gold.trips_daily"].periods.spans == ((START, START + timedelta(days=1)),)
-    assert "gold.offers_hourly" not in report
-    assert_gold_is_what_silver_says(lake)
+    assert report["gold.by_hour"].periods.spans == ((hour, hour + HOUR),)
+    assert report["gold.by_day"].periods.spans == ((START, START + DAY),)
+    assert "gold.count_bodies" not in report
+    assert_tables_are_what_silver_says(lake)
+
+
+def test_a_row_that_matters_to_the_day_before_has_that_day_computed_as_well():
+    lake = FakeLake()
+    add(lake, PINGS, [1])
+    builder(lake).build()
+    add(lake, PINGS, [50])
+    report = {built.table: built for built in builder(lake).build().built}
+    assert report["gold.two_days"].periods.spans == ((START + DAY, START + 3 * DAY),)
+    assert_tables_are_what_silver_says(lake)
+
+
+def test_of_a_source_that_triggers_late_only_ended_periods_count():
+    late = GoldTable(BY_DAY.table, Grain.DAY, (Source(PINGS, "tracked_at", trigger=Trigger.LATE),), count_days)
+    lake = FakeLake()
+    add(lake, PINGS, [100])
+    GoldBuilder(lake, tables=(late,)).build()
+    add(lake, PINGS, [101, 1])
+    (built,) = GoldBuilder(lake, tables=(late,)).build().built
+    assert built.periods.spans == ((START, START + DAY),)
+
+
+def test_a_running_sum_moves_by_what_came_and_went():
+    lake = FakeLake()
+    add(lake, PINGS, [0, 3, 30])
+    builder(lake).build()
+    with lake.derived(PINGS) as redo:
+        redo.replace(some(PINGS, [1]), {"redo": 1})
+    builder(lake).build()
+    assert lake.rows(TOTALS.table).rows() == [("k1:1", 1)]
 
 
 def test_the_report_names_the_versions_read():
     lake = FakeLake()
     for _ in range(3):
-        add(lake, GPS_ENRICHED, [1])
-    report = {built.table: built for built in GoldBuilder(lake).build().built}
-    assert report["gold.store_hourly"].versions == {"silver.gps_enriched": 3}
-    assert report["gold.store_hourly"].rows == 1
-    assert report["gold.store_hourly"].periods is None
+        add(lake, PINGS, [1])
+    report = {built.table: built for built in builder(lake).build().built}
+    assert report["gold.by_hour"].versions == {"silver.pings": 3}
+    assert report["gold.by_hour"].rows == 1
+    assert report["gold.by_hour"].periods is None
 
 
 def test_what_is_behind_is_what_the_next_build_would_change():
     lake = FakeLake()
-    GoldBuilder(lake).build()
-    assert GoldBuilder(lake).behind() == ()
-    add(lake, DECISIONS, [1])
-    assert GoldBuilder(lake).behind() == ("gold.offers_hourly", "gold.data_quality_hourly")
-    GoldBuilder(lake).build()
-    assert GoldBuilder(lake).behind() == ()
+    builder(lake).build()
+    assert builder(lake).behind() == ()
+    add(lake, BODIES, [1])
+    assert builder(lake).behind() == ("gold.count_bodies",)
+    builder(lake).build()
+    assert builder(lake).behind() == ()
 
 
-def test_a_commit_without_rows_makes_nothing_to_do():
+def test_a_commit_without_rows_makes_nothing_to_compute():
     lake = FakeLake()
-    add(lake, PINGS, [1])
-    GoldBuilder(lake).build()
+    add(lake, PINGS, [-200, 1])
+    builder(lake).build()
     add(lake, PINGS, [])
-    assert GoldBuilder(lake).build().built == ()
+    assert not {built.table for built in builder(lake).build().built} & {"gold.by_hour", "gold.by_day", "gold.totals"}
 
 
 class Overtaken(FakeLake):
-    """Another build, which sees more of silver, is done between this one's look at a gold table and its commit."""
+    """Another build, which sees more of silver, is done between this one's look at a table and its commit."""
 
-    def __init__(self, gold: GoldTable) -> None:
+    def __init__(self, table: Table) -> None:
         super().__init__()
-        self.overtaken = gold.table
+        self.overtaken = table
         self.is_over = True
 
-    def commit(self, table, rows, transactions):
+    def commit(self, table, rows, transactions, went=None):
         if table is self.overtaken and not self.is_over:
             self.is_over = True
-            add(self, GPS_ENRICHED, [5])
-            GoldBuilder(self).build()
+            add(self, PINGS, [5])
+            builder(self).build()
             raise LakeConflict("another writer was faster")
-        super().commit(table, rows, transactions)
+        super().commit(table, rows, transactions, went)
 
 
-@pytest.mark.parametrize("gold", [STORE_HOURLY, AGGREGATED_TRIPS], ids=lambda gold: gold.table.name)
-def test_a_build_that_is_overtaken_by_one_that_saw_more_leaves_its_rows_alone(gold):
-    lake = Overtaken(gold)
-    add(lake, GPS_ENRICHED, [1, 2])
-    GoldBuilder(lake).build()
-    add(lake, GPS_ENRICHED, [3])
+@pytest.mark.parametrize("derived", [BY_HOUR, TOTALS, DEVICES], ids=lambda derived: derived.table.name)
+def test_a_build_that_is_overtaken_by_one_that_saw_more_leaves_its_rows_alone(derived):
+    lake = Overtaken(derived.table)
+    add(lake, PINGS, [1])
+    builder(lake).build()
+    add(lake, PINGS, [3])
     lake.is_over = False
-    GoldBuilder(lake).build()
+    builder(lake).build()
     assert lake.is_over
-    assert_gold_is_what_silver_says(lake)
+    assert_tables_are_what_silver_says(lake)
 
 
 def test_a_build_that_is_overtaken_every_time_gives_up_as_a_transient_fault():
     class Busy(FakeLake):
-        def commit(self, table, rows, transactions):
-            if table is STORE_HOURLY.table:
+        def commit(self, table, rows, transactions, went=None):
+            if table is BY_HOUR.table:
                 raise LakeConflict("another writer was faster")
-            super().commit(table, rows, transactions)
+            super().commit(table, rows, transactions, went)
 
     lake = Busy()
-    add(lake, GPS_ENRICHED, [1])
+    add(lake, PINGS, [1])
     with pytest.raises(LakeConflict):
-        GoldBuilder(lake).build()
+        builder(lake).build()
+
+
+def test_the_reference_tables_are_brought_up_to_date_before_anything_is_looked_at():
+    lake = FakeLake()
+    GoldBuilder(lake, tables=TABLES, before=lambda: add(lake, PINGS, [1])).build()
+    assert lake.rows(BY_HOUR.table).height == 1

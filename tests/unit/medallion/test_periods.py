@@ -64,11 +64,32 @@ def test_few_periods_hold_nothing_else(starts):
     assert held(periods, others) == [other in starts[:MOST_SPANS] for other in others]
 
 
-def test_a_capture_date_reaches_from_seven_days_before_its_window_to_the_window_after_midnight():
+def test_a_capture_date_reaches_from_seven_days_before_its_window_to_the_one_after_midnight_whatever_the_zone():
     periods = Periods.of_captures([date(2026, 3, 29)])
-    assert held(periods, [START - timedelta(days=8), START + timedelta(days=1, minutes=20)]) == [True, True]
-    assert held(periods, [START - timedelta(days=8, seconds=1), START + timedelta(days=2)]) == [False, False]
+    assert held(periods, [START - timedelta(days=9), START + timedelta(days=2, minutes=20)]) == [True, True]
+    assert held(periods, [START - timedelta(days=9, seconds=1), START + timedelta(days=3)]) == [False, False]
 
 
-def test_an_hour_may_lie_in_the_capture_of_the_day_before():
-    assert Periods.of(Grain.HOUR, [START]).earliest_capture == date(2026, 3, 28)
+def test_an_hour_may_lie_in_the_capture_of_the_day_before_and_a_date_begins_a_day_earlier_in_the_east():
+    assert Periods.of(Grain.HOUR, [START]).earliest_capture == date(2026, 3, 27)
+
+
+def test_a_date_lies_in_the_period_of_its_name():
+    dates = pl.DataFrame({"at": [date(2026, 3, 28), date(2026, 3, 29), date(2026, 3, 30)]})
+    assert dates.filter(Periods.of_dates([date(2026, 3, 29)]).hold(pl.col("at")))["at"].to_list() == [date(2026, 3, 29)]
+
+
+def test_widened_periods_are_whole():
+    periods = Periods.of(Grain.HOUR, [START + 5 * HOUR])
+    assert periods.widened(Grain.HOUR, timedelta(minutes=1), timedelta(0)).spans == (
+        (START + 4 * HOUR, START + 6 * HOUR),
+    )
+    days = Periods.of_dates([date(2026, 3, 29)]).widened(Grain.DAY, timedelta(days=1), timedelta(hours=2))
+    assert days.spans == ((START - timedelta(days=1), START + timedelta(days=2)),)
+    assert not Periods().widened(Grain.DAY, HOUR, HOUR)
+
+
+def test_of_the_periods_until_now_the_running_one_has_not_ended():
+    periods = Periods.of(Grain.HOUR, [START, START + HOUR, START + 2 * HOUR])
+    assert periods.ended(Grain.HOUR, START + timedelta(minutes=119)).spans == ((START, START + HOUR),)
+    assert not periods.ended(Grain.HOUR, START - HOUR)

@@ -179,6 +179,9 @@ class FakeLake:
             return self.derived_rows[table]
         return pl.concat([table.empty(), *(commit.rows for commit in self.commits.get(table, ()))])
 
+    def scan(self, table: Table) -> pl.LazyFrame:
+        return self.rows(table).lazy()
+
     def has_file(self, table: Table, file: str) -> bool:
         return any(file in commit.transactions for commit in self.commits.get(table, ()))
 

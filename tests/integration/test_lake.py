@@ -1,42 +1,36 @@
 """The lake in Delta, on disk and on Azurite: each file once, gold as silver says, nobody else's table features."""
 
 import json
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 from azure.storage.blob import BlobServiceClient
-from deltalake import CommitProperties, DeltaTable, TableFeatures, Transaction, write_deltalake
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from deltalake import CommitProperties, TableFeatures, Transaction, write_deltalake
 
 from infra.local.ports import free_ports
 from shared.adapters.azure_clients import blob_service
 from shared.adapters.capture_files import CaptureContainer
-from shared.adapters.delta_tables import DeltaTables, TableWriter
+from shared.adapters.delta_tables import DeltaTables
 from shared.adapters.lake_storage import LakeStorage
 from shared.adapters.parquet_parts import Part
-from shared.errors import CaptureFileUnreadable, LakeConflict, LakeUnavailable
-from shared.medallion.gold import GoldTable
+from shared.errors import CaptureFileUnreadable, LakeUnavailable
 from shared.medallion.gps_enriched import GPS_ENRICHED
-from shared.medallion.lake import GOLD_TABLES, LAKE_TABLES
-from shared.medallion.periods import Grain, Periods
+from shared.medallion.lake import LAKE_TABLES
+from shared.medallion.periods import Grain
 from shared.medallion.pings import PINGS
 from shared.medallion.quarantine import BODIES
-from shared.medallion.store_hourly import STORE_HOURLY
 from shared.medallion.tables import Layer, Table
-from shared.medallion.trips_daily import TRIPS_DAILY
 from shared.settings import Connection
 from shared.workflows.build_gold import GoldBuilder
 from shared.workflows.refine import RefineReport, Status
 from tests.azurite import AzuriteServer
+from tests.derived_tables import BY_HOUR, assert_tables_are_what_silver_says, builder, some
 from tests.fakes_lake import (
     NOON,
     REMEMBERED,
@@ -49,51 +43,13 @@ from tests.fakes_lake import (
     refiner,
     unique,
 )
+from tests.integration.lakes import Lake
 
 pytestmark = pytest.mark.integration
 
 STORE = {"store_id": "s", "latitude": 51.5, "longitude": -0.1}
 HERE = FakeReferences.always(reference("v1", [STORE]))
 TABLES = (BODIES, GPS_ENRICHED, PINGS)
-
-
-@dataclass
-class Lake:
-    """A lake that a test may look into, besides what the app sees."""
-
-    storage: LakeStorage
-
-    def tables(self) -> DeltaTables:
-        """As a new worker opens them."""
-        return DeltaTables(self.storage, remembered=REMEMBERED)
-
-    def delta(self, table: Table) -> DeltaTable:
-        """The table through delta-rs alone."""
-        return DeltaTable(self.storage.location(table), storage_options=dict(self.storage.access().options))
-
-
-def in_folder(tmp_path: Path, _: pytest.FixtureRequest) -> LakeStorage:
-    return LakeStorage.in_folder(tmp_path)
-
-
-def on_azurite(_: Path, request: pytest.FixtureRequest) -> LakeStorage:
-    azurite: AzuriteServer = request.getfixturevalue("azurite")
-    containers = {layer: unique(f"lake-{layer}-") for layer in Layer}
-    with BlobServiceClient.from_connection_string(azurite.connection_string) as blobs:
-        for name in containers.values():
-            blobs.create_container(name)
-    return LakeStorage.in_containers(containers, Connection("LakeStorage", azurite.connection_string))
-
-
-@pytest.fixture(name="lake", params=[in_folder, on_azurite], ids=lambda make: make.__name__)
-def _lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
-    return Lake(request.param(tmp_path, request))
-
-
-@pytest.fixture(name="disk")
-def _disk(tmp_path: Path) -> Lake:
-    """For what does not depend on the storage."""
-    return Lake(LakeStorage.in_folder(tmp_path))
 
 
 def ping(number: int, latitude: float = 51.5, tracked_at: datetime = NOON) -> bytes:
@@ -205,9 +161,9 @@ def test_a_silver_table_remembers_a_file_as_long_as_it_says_and_no_longer(disk: 
 
 def test_what_silver_has_may_be_forgotten_and_what_gold_has_seen_may_not(disk: Lake):
     refiner(disk.tables(), FILES, HERE).refine(at(NOON))
-    GoldBuilder(disk.tables()).build()
+    builder(disk.tables()).build()
     assert [action["appId"] for action in transactions(disk, PINGS) if action["lastUpdated"]] == [at(NOON)]
-    assert [action["lastUpdated"] for action in transactions(disk, STORE_HOURLY.table)] == [None]
+    assert [action["lastUpdated"] for action in transactions(disk, BY_HOUR.table)] == [None]
 
 
 def transactions(lake: Lake, table: Table) -> list[dict[str, object]]:
@@ -254,218 +210,6 @@ def test_bronze_that_does_not_answer_is_a_transient_fault():
         list(captures.frames(at(NOON)))
 
 
-# Gold
-
-
-def assert_gold_is_what_silver_says(tables: DeltaTables) -> None:
-    for gold in GOLD_TABLES:
-        expected = gold.table.conform(gold.build(*(tables.scan(source.table) for source in gold.sources)).collect())
-        actual = tables.scan(gold.table).collect()
-        assert actual.sort(actual.columns).equals(expected.sort(expected.columns)), str(gold.table)
-
-
-def test_gold_is_what_silver_says_after_each_of_some_files_with_late_pings(lake: Lake):
-    tables = lake.tables()
-    for number in range(4):
-        path = at(NOON + timedelta(minutes=number))
-        late = [ping(row, tracked_at=NOON - timedelta(hours=row * number)) for row in range(12)]
-        refiner(tables, FakeCaptures({path: file_of(*late, b"hostile", ping(1, 10.0))}), HERE).refine(path)
-        assert GoldBuilder(tables).behind() != ()
-        GoldBuilder(tables).build()
-        assert_gold_is_what_silver_says(lake.tables())
-        assert GoldBuilder(lake.tables()).build().built == ()
-
-
-def enriched(hours: list[int]) -> pl.DataFrame:
-    values = [
-        dict.fromkeys(GPS_ENRICHED.schema)
-        | {"tracked_at": NOON + timedelta(hours=hour), "enqueued_at": NOON, "capture_date": NOON.date()}
-        | {"store_id": f"s{hour % 3}", "location": "Camden", "merchant": f"m{hour % 2}", "device_key": f"k{hour % 4}"}
-        for hour in hours
-    ]
-    return pl.DataFrame(values, schema=GPS_ENRICHED.schema)
-
-
-def append(tables: DeltaTables, hours: list[int]) -> None:
-    with tables.append_file(GPS_ENRICHED, unique("file")) as rows:
-        rows.add(enriched(hours))
-        assert rows.commit()
-
-
-@given(st.lists(st.lists(st.integers(-168, 0), min_size=1, max_size=5) | st.just("build"), max_size=8))
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_after_any_history_gold_is_what_a_computation_of_everything_gives(tmp_path: Path, history):
-    tables = Lake(LakeStorage.in_folder(tmp_path / unique("lake"))).tables()
-    builder = GoldBuilder(tables, (TRIPS_DAILY, STORE_HOURLY))
-    for step in (*history, "build"):
-        builder.build() if step == "build" else append(tables, step)
-    for gold in builder.tables:
-        expected = gold.table.conform(gold.build(tables.scan(GPS_ENRICHED)).collect())
-        actual = tables.scan(gold.table).collect()
-        assert actual.sort(actual.columns).equals(expected.sort(expected.columns))
-
-
-def test_hours_far_apart_are_replaced_in_one_commit(disk: Lake):
-    tables = disk.tables()
-    append(tables, list(range(-160, 0)))
-    builder = GoldBuilder(tables, (STORE_HOURLY,))
-    builder.build()
-    append(tables, list(range(-160, 0, 5)))
-    (built,) = builder.build().built
-    assert built.rows < 160
-    assert disk.delta(STORE_HOURLY.table).version() == 2
-    assert tables.scan(STORE_HOURLY.table).select(pl.col("pings").sum()).collect().item() == 160 + 32
-
-
-class Overtaken(DeltaTables):
-    """While this one builds store_hourly for the first time, another build, which sees more of silver, commits it."""
-
-    def __init__(self, lake: Lake) -> None:
-        super().__init__(lake.storage, remembered=REMEMBERED)
-        self.other = lake.tables()
-        self.is_overtaken = False
-
-    @contextmanager
-    def gold(self, gold: GoldTable) -> Iterator[TableWriter]:
-        with super().gold(gold) as writer:
-            if gold is STORE_HOURLY and not self.is_overtaken:
-                self.is_overtaken = True
-                append(self.other, [-1])
-                GoldBuilder(self.other, (STORE_HOURLY,)).build()
-            yield writer
-
-
-def test_of_two_builds_at_once_the_one_that_saw_more_stands(lake: Lake):
-    append(lake.tables(), [-1, -2])
-    overtaken = Overtaken(lake)
-    with overtaken.snapshot(GPS_ENRICHED) as early, overtaken.gold(STORE_HOURLY) as writer:
-        rows = STORE_HOURLY.build(early.scan("tracked_at", None)).collect()
-        with pytest.raises(LakeConflict, match=r"gold\.store_hourly"):
-            writer.replace(rows, None, {early.key: early.version})
-    GoldBuilder(lake.tables(), (STORE_HOURLY,)).build()
-    assert lake.tables().scan(STORE_HOURLY.table).select(pl.col("pings").sum()).collect().item() == 3
-
-
-def test_a_build_that_is_overtaken_looks_again(lake: Lake):
-    append(lake.tables(), [-1, -2])
-    GoldBuilder(Overtaken(lake)).build()
-    GoldBuilder(lake.tables()).build()
-    assert_gold_is_what_silver_says(lake.tables())
-
-
-class DyingBuild(DeltaTables):
-    """A build that dies right after it has committed its table number `tables`."""
-
-    def __init__(self, lake: Lake, tables: int) -> None:
-        super().__init__(lake.storage, remembered=REMEMBERED)
-        self.left = tables
-
-    @contextmanager
-    def gold(self, gold: GoldTable) -> Iterator[TableWriter]:
-        with super().gold(gold) as writer:
-            yield writer
-        self.left -= 1
-        if self.left == 0:
-            raise LakeUnavailable("dies here")
-
-
-@pytest.mark.parametrize("tables", range(1, len(GOLD_TABLES) + 1))
-def test_a_build_that_dies_is_made_good_by_the_next_one(disk: Lake, tables: int):
-    for row, path in enumerate(list(FILES.files)[:2]):
-        refiner(disk.tables(), FILES, HERE).refine(path)
-        if row:
-            with pytest.raises(LakeUnavailable):
-                GoldBuilder(DyingBuild(disk, tables)).build()
-        GoldBuilder(disk.tables()).build()
-        assert_gold_is_what_silver_says(disk.tables())
-
-
-def changed_since(tables: DeltaTables, version: int) -> Periods | None:
-    with tables.snapshot(GPS_ENRICHED) as snapshot:
-        return snapshot.changed("tracked_at", Grain.HOUR, version)
-
-
-def test_only_the_hours_of_added_rows_changed_though_their_range_is_wide(lake: Lake):
-    tables = lake.tables()
-    append(tables, [-5])
-    append(tables, [-100, -1])
-    hours = [NOON - timedelta(hours=100), NOON - timedelta(hours=1)]
-    assert changed_since(tables, 1) == Periods.of(Grain.HOUR, hours)
-    assert changed_since(tables, 2) == Periods()
-
-
-def test_the_log_gets_a_checkpoint_now_and_then(disk: Lake):
-    tables = disk.tables()
-    for number in range(101):
-        with tables.append_file(GPS_ENRICHED, f"file {number}") as rows:
-            assert rows.commit()
-    assert Path(disk.storage.location(GPS_ENRICHED), "_delta_log", "_last_checkpoint").exists()
-    assert disk.tables().has_file(GPS_ENRICHED, "file 3")
-
-
-def test_compaction_changes_nothing(lake: Lake):
-    tables = lake.tables()
-    for hour in range(-3, 0):
-        append(tables, [hour])
-    before = lake.delta(GPS_ENRICHED).version()
-    assert lake.delta(GPS_ENRICHED).optimize.compact()["numFilesRemoved"] == 3
-    assert changed_since(tables, before) == Periods()
-
-
-def test_rows_that_were_removed_change_every_day_that_they_may_be_of(lake: Lake):
-    tables = lake.tables()
-    append(tables, [-1, -30])
-    lake.delta(GPS_ENRICHED).delete("store_id = 's0'")
-    assert changed_since(tables, 1) == Periods.of_captures([NOON.date()]) | Periods.of(Grain.HOUR, [NOON])
-
-
-def test_a_gap_in_the_log_means_that_everything_may_have_changed(disk: Lake):
-    tables = disk.tables()
-    for hour in range(-3, 0):
-        append(tables, [hour])
-    disk.delta(GPS_ENRICHED).create_checkpoint()
-    Path(disk.storage.location(GPS_ENRICHED), "_delta_log", f"{2:020d}.json").unlink()
-    assert changed_since(tables, 1) is None
-    assert changed_since(tables, 2) == Periods.of(Grain.HOUR, [NOON - timedelta(hours=1)])
-
-
-def test_added_files_that_were_compacted_and_vacuumed_mean_that_everything_may_have_changed(disk: Lake):
-    tables = disk.tables()
-    for hour in range(-3, 0):
-        append(tables, [hour])
-    disk.delta(GPS_ENRICHED).optimize.compact()
-    disk.delta(GPS_ENRICHED).vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
-    assert changed_since(tables, 1) is None
-    assert tables.scan(GPS_ENRICHED).collect().height == 3
-
-
-def test_a_silver_table_that_was_made_anew_is_counted_from_its_beginning(disk: Lake):
-    append(disk.tables(), [-1, -2, -3])
-    builder = GoldBuilder(disk.tables(), (STORE_HOURLY,))
-    builder.build()
-    shutil.rmtree(disk.storage.location(GPS_ENRICHED))
-    append(disk.tables(), [-9])
-    GoldBuilder(disk.tables(), (STORE_HOURLY,)).build()
-    hours = disk.tables().scan(STORE_HOURLY.table).collect()["hour"].to_list()
-    assert hours == [NOON - timedelta(hours=9)]
-
-
-def test_a_reader_opens_only_the_files_that_may_hold_the_hours(disk: Lake):
-    tables = disk.tables()
-    append(tables, [-1])
-    append(tables, [-100])
-    with tables.snapshot(GPS_ENRICHED) as snapshot:
-        Path(next(uri for uri in snapshot.handle.delta.file_uris() if uri in newest_files(disk))).unlink()
-        rows = snapshot.scan("tracked_at", Periods.of(Grain.HOUR, [NOON - timedelta(hours=1)])).collect()
-    assert rows.height == 1
-
-
-def newest_files(lake: Lake) -> list[str]:
-    delta = lake.delta(GPS_ENRICHED)
-    older = DeltaTable(lake.storage.location(GPS_ENRICHED), version=delta.version() - 1).file_uris()
-    return [uri for uri in delta.file_uris() if uri not in older]
-
-
 # Our tables, and nobody else's features
 
 
@@ -499,7 +243,7 @@ def test_a_feature_that_somebody_else_turned_on_is_named(disk: Lake):
 
 
 def test_a_table_of_fewer_columns_gets_the_new_ones_and_its_old_rows_stay(disk: Lake):
-    older = Table(STORE_HOURLY.table.layer, "older", pl.Schema({"event_date": pl.Date, "a": pl.String}), "event_date")
+    older = Table(Layer.GOLD, "older", pl.Schema({"event_date": pl.Date, "a": pl.String}), "event_date")
     newer = Table(older.layer, "older", pl.Schema({**older.schema, "b": pl.Int64}), "event_date")
     first = pl.DataFrame({"event_date": [date(2026, 3, 29)], "a": ["old"]})
     second = first.with_columns(a=pl.lit("new"), b=pl.lit(1, pl.Int64))
@@ -521,12 +265,21 @@ def test_a_column_of_a_type_that_a_lake_table_may_not_hold_is_refused(disk: Lake
         disk.tables().has_file(table, "f")
 
 
+def test_the_log_gets_a_checkpoint_now_and_then(disk: Lake):
+    tables = disk.tables()
+    for number in range(101):
+        with tables.append_file(GPS_ENRICHED, f"file {number}") as rows:
+            assert rows.commit()
+    assert Path(disk.storage.location(GPS_ENRICHED), "_delta_log", "_last_checkpoint").exists()
+    assert disk.tables().has_file(GPS_ENRICHED, "file 3")
+
+
 def test_storage_that_does_not_answer_is_a_transient_fault(azurite: AzuriteServer):
     (port,) = free_ports(1)
     connection = azurite.connection_string.replace(f":{azurite.blob_port}/", f":{port}/")
     storage = LakeStorage.in_containers(dict.fromkeys(Layer, "nowhere"), Connection("LakeStorage", connection))
     away = DeltaTables(storage, remembered=REMEMBERED)
-    gold = GoldBuilder(away)
+    gold = builder(away)
     for use in (lambda: away.has_file(PINGS, "f"), gold.build, away.summaries, lambda: away.scan(PINGS)):
         with pytest.raises(LakeUnavailable, match="Connection refused"):
             use()
@@ -552,30 +305,36 @@ def test_storage_that_goes_away_in_the_middle_is_a_transient_fault_and_all_goes_
     tables = Lake(LakeStorage.in_containers(containers, connection)).tables()
 
     def commit() -> None:
-        with tables.append_file(GPS_ENRICHED, "file") as rows:
-            rows.add(enriched([-4]))
+        with tables.append_file(PINGS, "file") as rows:
+            rows.add(some(PINGS, [4]).with_columns(capture_date=pl.lit(NOON.date())))
             server.kill()
             rows.commit()
 
     def replace() -> None:
-        with tables.gold(STORE_HOURLY) as writer:
+        with tables.derived(BY_HOUR.table) as writer:
             server.kill()
-            writer.replace(STORE_HOURLY.table.empty(), None, {})
+            writer.replace(BY_HOUR.table.empty(), {})
 
     def look_at_changes() -> None:
-        with tables.snapshot(GPS_ENRICHED) as snapshot:
+        with tables.snapshot(PINGS) as snapshot:
             server.kill()
             snapshot.changed("tracked_at", Grain.HOUR, 0)
 
-    append(tables, [-1, -2])
-    GoldBuilder(tables, (STORE_HOURLY,)).build()
+    append(tables, "first", [1, 2])
+    builder(tables).build()
     for work in (commit, replace, look_at_changes):
         with pytest.raises(LakeUnavailable):
             work()
         server.start()
-    append(tables, [-3])
-    GoldBuilder(tables, (STORE_HOURLY,)).build()
-    assert tables.scan(STORE_HOURLY.table).select(pl.col("pings").sum()).collect().item() == 3
+    append(tables, "second", [3])
+    builder(tables).build()
+    assert_tables_are_what_silver_says(tables)
+
+
+def append(tables: DeltaTables, file: str, hours: list[int]) -> None:
+    with tables.append_file(PINGS, file) as rows:
+        rows.add(some(PINGS, hours).with_columns(capture_date=pl.lit(NOON.date())))
+        assert rows.commit()
 
 
 def test_a_container_that_is_missing_is_a_transient_fault_that_names_it(azurite: AzuriteServer):

@@ -1,132 +1,38 @@
 """Building derived tables: what changed is computed again, and the result is what a computation of everything gives."""
 
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import LakeConflict, LakeUnavailable
-from shared.medallion.gold import BuildContext, Due, GoldTable, InsertOnly, RunningSum, Source, Trigger
+from shared.medallion.gold import GoldTable, Source, Trigger
 from shared.medallion.periods import Grain
 from shared.medallion.pings import PINGS
 from shared.medallion.quarantine import BODIES
-from shared.medallion.tables import INSTANT, Table, gold_table
+from shared.medallion.tables import Table
 from shared.workflows.build_gold import GoldBuilder
-from tests.fakes_lake import FakeLake, unique
-
-START = datetime(2026, 3, 29, tzinfo=UTC)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-
-
-def count_hours(_: BuildContext, pings: pl.LazyFrame) -> pl.LazyFrame:
-    hour = Grain.HOUR.start_of(pl.col("tracked_at"))
-    return pings.group_by(hour.dt.date().alias("event_date"), hour.alias("hour")).agg(n=pl.len().cast(pl.Int64))
-
-
-def count_days(_: BuildContext, pings: pl.LazyFrame) -> pl.LazyFrame:
-    return pings.group_by(pl.col("tracked_at").dt.date().alias("event_date"), "device_key").agg(
-        n=pl.len().cast(pl.Int64)
-    )
-
-
-def devices_within_two_days(_: BuildContext, pings: pl.LazyFrame) -> pl.LazyFrame:
-    """Of each day: the devices that were there on that day or on the day after."""
-    day = pl.col("tracked_at").dt.date()
-    both = pl.concat([pings.with_columns(event_date=day), pings.with_columns(event_date=day - timedelta(days=1))])
-    return both.group_by("event_date").agg(n=pl.col("device_key").n_unique().cast(pl.Int64))
-
-
-def ages(context: BuildContext, pings: pl.LazyFrame) -> pl.LazyFrame:
-    """Of each day: whether the newest event is three days past it."""
-    day = pl.col("tracked_at").dt.date()
-    return pings.group_by(event_date=day).agg(
-        is_old=pl.lit(value=context.newest) > day.first().cast(INSTANT) + timedelta(days=4)
-    )
-
-
-def first_seen(_: BuildContext, came: pl.LazyFrame, there: pl.LazyFrame) -> pl.LazyFrame:
-    return came.unique("device_key").select("device_key").join(there, on="device_key", how="anti")
-
-
-PING_TIMES = Source(PINGS, "tracked_at")
-BY_HOUR = GoldTable(
-    gold_table("by_hour", {"event_date": pl.Date(), "hour": INSTANT, "n": pl.Int64()}),
-    Grain.HOUR,
-    (PING_TIMES,),
-    count_hours,
-    period="hour",
-)
-BY_DAY = GoldTable(
-    gold_table("by_day", {"event_date": pl.Date(), "device_key": pl.String(), "n": pl.Int64()}),
-    Grain.DAY,
-    (PING_TIMES,),
+from tests.derived_tables import (
+    BY_DAY,
+    BY_HOUR,
+    DAY,
+    DEVICES,
+    HOUR,
+    START,
+    TABLES,
+    TOTALS,
+    assert_tables_are_what_silver_says,
+    builder,
     count_days,
+    some,
 )
-TWO_DAYS = GoldTable(
-    gold_table("two_days", {"event_date": pl.Date(), "n": pl.Int64()}),
-    Grain.DAY,
-    (Source(PINGS, "tracked_at", after=DAY),),
-    devices_within_two_days,
-)
-AGES = GoldTable(
-    gold_table("ages", {"event_date": pl.Date(), "is_old": pl.Boolean()}),
-    Grain.DAY,
-    (PING_TIMES,),
-    ages,
-    due=Due("is_old = false", lambda _: ~pl.col("is_old")),
-)
-TOTALS = RunningSum(
-    gold_table("totals", {"device_key": pl.String(), "n": pl.Int64()}, partition_by=None),
-    Source(BY_DAY.table, "event_date"),
-    ("device_key",),
-    ("n",),
-)
-DEVICES = InsertOnly(gold_table("devices", {"device_key": pl.String()}, partition_by=None), PING_TIMES, first_seen)
-COUNT_BODIES = GoldTable(
-    gold_table("count_bodies", {"n": pl.Int64()}, partition_by=None),
-    None,
-    (Source(BODIES, "enqueued_at"),),
-    lambda _, bodies: bodies.select(n=pl.len().cast(pl.Int64)),
-)
-TABLES = (BY_HOUR, BY_DAY, TWO_DAYS, AGES, TOTALS, DEVICES, COUNT_BODIES)
-
-
-def builder(lake: FakeLake) -> GoldBuilder:
-    return GoldBuilder(lake, tables=TABLES)
-
-
-def some(table: Table, hours: list[int]) -> pl.DataFrame:
-    """A row for each hour after START, of one of three devices."""
-    at = [START + timedelta(hours=number) for number in hours]
-    values = {"tracked_at": at, "enqueued_at": at, "device_key": [f"k1:{number % 3}" for number in hours]}
-    rows = pl.DataFrame(
-        {name: value for name, value in values.items() if name in table.schema},
-        schema={name: dtype for name, dtype in table.schema.items() if name in values},
-    )
-    return table.conform(
-        rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in table.schema.items() if name not in values)
-    )
+from tests.fakes_lake import FakeLake, unique
 
 
 def add(lake: FakeLake, table: Table, hours: list[int]) -> None:
     lake.commit(table, some(table, hours), {unique("file"): 1})
-
-
-def assert_tables_are_what_silver_says(lake: FakeLake) -> None:
-    """Against the plain computation: each table from all rows of its sources."""
-    context = BuildContext(newest=lake.newest(PINGS, "enqueued_at") or datetime(1970, 1, 1, tzinfo=UTC))
-    for derived in TABLES:
-        if isinstance(derived, GoldTable):
-            expected = derived.build(context, *(lake.rows(source.table).lazy() for source in derived.sources)).collect()
-        elif isinstance(derived, RunningSum):
-            expected = lake.rows(derived.source.table).group_by(derived.keys).agg(pl.col(derived.measures).sum())
-        else:
-            expected = lake.rows(PINGS).select("device_key").unique()
-        actual = lake.rows(derived.table)
-        assert actual.sort(actual.columns).equals(derived.table.conform(expected).sort(actual.columns)), derived.table
 
 
 appends = st.tuples(st.sampled_from((PINGS, BODIES)), st.lists(st.integers(-400, 400), max_size=6))

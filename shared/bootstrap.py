@@ -117,9 +117,11 @@ def refiner() -> "Refiner":
 @cache
 def gold_builder() -> "GoldBuilder":
     """Brings gold up to silver."""
+    from shared.medallion.gold import BuildContext
     from shared.workflows.build_gold import GoldBuilder
 
-    return GoldBuilder(lake())
+    own = settings()
+    return GoldBuilder(lake(), BuildContext(own.gold_min_devices, own.attribution_days))
 
 
 @cache

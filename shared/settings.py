@@ -15,6 +15,10 @@ STATE_TTL = timedelta(days=8)
 """How long a device's row counts after its last change. Fixed: live runs and replays must agree on it."""
 
 
+MOST_ATTRIBUTION_DAYS = 30
+"""So many days of decisions are read again for the promotions that are not final yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """How to reach an Azure service: a connection string (laptop), or an endpoint with the app's identity (Azure)."""
@@ -73,6 +77,8 @@ class Settings:
     bronze_lifetime_days: int = 30
     device_keys: tuple[DeviceKey, ...] = ()
     simulator_enabled: bool = False
+    gold_min_devices: int = 5
+    attribution_days: int = 7
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -115,9 +121,12 @@ class Settings:
                 ("REFERENCE_ACTIVATION_DELAY_S", self.reference_activation_delay_s, 31),
                 ("DELIVERY_WINDOW_S", self.delivery_window_s, 1),
                 ("BRONZE_LIFETIME_DAYS", self.bronze_lifetime_days, 1),
+                ("GOLD_MIN_DEVICES", self.gold_min_devices, 1),
             )
             if value < least
         ]
+        if not 1 <= self.attribution_days <= MOST_ATTRIBUTION_DAYS:
+            found.append(f"ATTRIBUTION_DAYS is {self.attribution_days}; valid are 1 to {MOST_ATTRIBUTION_DAYS}")
         if len({self.pings_hub, self.offers_hub, self.decisions_hub}) < 3:
             found.append("PINGS_HUB, OFFERS_HUB and DECISIONS_HUB must be three different hubs")
         if not self.device_keys:

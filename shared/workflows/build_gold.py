@@ -35,6 +35,8 @@ from shared.medallion.tables import Table
 log = logging.getLogger(__name__)
 
 NOTHING = Periods()
+MIN_DEVICES = "GOLD_MIN_DEVICES"
+"""Under this a table remembers what was withheld from it: with another threshold, history is computed again."""
 ATTEMPTS = 3
 """How often a table is tried when another build overtakes this one."""
 
@@ -213,7 +215,7 @@ class _Build:
         if periods == NOTHING:
             return None
         rows = self._rows(derived, snapshots, periods)
-        seen = {snapshot.key: snapshot.version for _, snapshot in snapshots}
+        seen = {snapshot.key: snapshot.version for _, snapshot in snapshots} | {MIN_DEVICES: self.context.min_devices}
         writer.replace(rows, seen, period=derived.period, periods=periods)
         versions = {str(source.table): snapshot.version for source, snapshot in snapshots}
         return BuiltTable(str(derived.table), rows.height, periods, versions)
@@ -225,6 +227,8 @@ class _Build:
         seen = {snapshot.key: writer.seen(snapshot.key) for _, snapshot in snapshots}
         if any((seen[snapshot.key] or 0) > snapshot.version for _, snapshot in snapshots):
             return NOTHING  # a build that started later than this one has been here
+        if writer.seen(MIN_DEVICES) != self.context.min_devices:
+            return None
         periods = self._due(derived, writer)
         for source, snapshot in snapshots:
             changed = self._changed(derived, source, snapshot, seen[snapshot.key])

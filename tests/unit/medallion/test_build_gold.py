@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import LakeConflict, LakeUnavailable
-from shared.medallion.gold import GoldTable, Source, Trigger
+from shared.medallion.gold import BuildContext, GoldTable, Source, Trigger
 from shared.medallion.periods import Grain
 from shared.medallion.pings import PINGS
 from shared.medallion.quarantine import BODIES
@@ -109,6 +109,15 @@ def test_a_running_sum_moves_by_what_came_and_went():
         redo.replace(some(PINGS, [1]), {"redo": 1})
     builder(lake).build()
     assert lake.rows(TOTALS.table).rows() == [("k1:1", 1)]
+
+
+def test_with_another_threshold_all_of_history_is_computed_again_each_time_that_it_changes():
+    lake = FakeLake()
+    add(lake, PINGS, [1, 200])
+    for min_devices in (1, 5, 1):
+        (built,) = GoldBuilder(lake, BuildContext(min_devices), tables=(BY_HOUR,)).build().built
+        assert built.periods is None
+        assert GoldBuilder(lake, BuildContext(min_devices), tables=(BY_HOUR,)).build().built == ()
 
 
 def test_the_report_names_the_versions_read():

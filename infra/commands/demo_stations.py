@@ -40,7 +40,7 @@ def count_stations(settings: Settings, announced: int) -> Stations:
     pings, offers, decisions = asyncio.run(_read_hubs(settings))
     offered_ms = offer_times(offers)
     quality = lake.scan(DATA_QUALITY_HOURLY.table).filter(hub=settings.pings_hub)
-    gold = {str(gold.table): lake.scan(gold.table).collect() for gold in GOLD_TABLES}
+    gold = {str(table): lake.scan(table).collect() for table in GOLD_TABLES}
     silver_offers = lake.scan(OFFERS).unique("offer_id")
     figures = Figures(
         announced=announced,

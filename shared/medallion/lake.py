@@ -3,15 +3,25 @@
 from shared.medallion.aggregated_trips import AGGREGATED_TRIPS
 from shared.medallion.data_quality_hourly import DATA_QUALITY_HOURLY
 from shared.medallion.decisions import DECISIONS
+from shared.medallion.gold import Derived
 from shared.medallion.gps_enriched import GPS_ENRICHED
 from shared.medallion.offers import OFFERS
 from shared.medallion.offers_hourly import OFFERS_HOURLY
 from shared.medallion.pings import PINGS
 from shared.medallion.quarantine import BODIES
 from shared.medallion.store_hourly import STORE_HOURLY
+from shared.medallion.tables import Layer
 from shared.medallion.trips_daily import TRIPS_DAILY
 
-GOLD_TABLES = (TRIPS_DAILY, AGGREGATED_TRIPS, STORE_HOURLY, OFFERS_HOURLY, DATA_QUALITY_HOURLY)
-"""In the order of building: a table after those that it is computed from."""
+DERIVED_TABLES: tuple[Derived, ...] = (
+    TRIPS_DAILY,
+    AGGREGATED_TRIPS,
+    STORE_HOURLY,
+    OFFERS_HOURLY,
+    DATA_QUALITY_HOURLY,
+)
+"""What is computed from other tables, in the order of building: a table after those that it is computed from."""
 
-LAKE_TABLES = (PINGS, GPS_ENRICHED, OFFERS, DECISIONS, BODIES, *(gold.table for gold in GOLD_TABLES))
+GOLD_TABLES = tuple(derived.table for derived in DERIVED_TABLES if derived.table.layer is Layer.GOLD)
+
+LAKE_TABLES = (PINGS, GPS_ENRICHED, OFFERS, DECISIONS, BODIES, *(derived.table for derived in DERIVED_TABLES))

@@ -27,7 +27,7 @@ from shared.medallion.gold import (
     Source,
     Trigger,
 )
-from shared.medallion.lake import GOLD_TABLES
+from shared.medallion.lake import DERIVED_TABLES
 from shared.medallion.periods import Grain, Periods
 from shared.medallion.pings import PINGS
 from shared.medallion.tables import Table
@@ -130,7 +130,7 @@ class GoldBuilder:
 
     lake: GoldLake
     context: BuildContext = field(default_factory=BuildContext)
-    tables: tuple[Derived, ...] = GOLD_TABLES
+    tables: tuple[Derived, ...] = DERIVED_TABLES
     before: Callable[[], object] = lambda: None
     """What is brought up to date first: the reference data's tables."""
 

@@ -51,14 +51,21 @@ class Source:
     instant: str
     before: timedelta = NO_TIME
     """How long before a period its rows still matter to the period."""
-    after: timedelta = NO_TIME
-    """How long after a period its rows still matter to the period."""
+    after: timedelta | Callable[[BuildContext], timedelta] = NO_TIME
+    """How long after a period its rows still matter to the period; it may depend on the settings."""
     trigger: Trigger = Trigger.ANY
+
+    def reach_after(self, context: BuildContext) -> timedelta:
+        """`after` under these settings."""
+        return self.after if isinstance(self.after, timedelta) else self.after(context)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Due:
-    """Rows of the table itself that may have to be computed again though no source row of their period changed."""
+    """Rows of the table itself that may have to be computed again since time has passed, whatever their sources say.
+
+    They are looked at in each build that has seen newer events than the one before.
+    """
 
     where: str
     """SQL that chooses the files which may hold such rows, by the log's statistics."""

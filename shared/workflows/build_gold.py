@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 NOTHING = Periods()
 MIN_DEVICES = "GOLD_MIN_DEVICES"
 """Under this a table remembers what was withheld from it: with another threshold, history is computed again."""
+NEWEST = "newest event"
+"""Under this a table remembers, in seconds since 1970 UTC, up to when the build that wrote it had seen events."""
 ATTEMPTS = 3
 """How often a table is tried when another build overtakes this one."""
 
@@ -192,6 +194,10 @@ class _Build:
     context: BuildContext
     sources: _Sources
 
+    @property
+    def _newest_s(self) -> int:
+        return int(self.context.newest.timestamp())
+
     def is_behind(self, derived: Derived, writer: DerivedWriter) -> bool:
         if isinstance(derived, GoldTable):
             return self._to_compute(derived, self.sources.of(derived.sources), writer) != NOTHING
@@ -215,7 +221,8 @@ class _Build:
         if periods == NOTHING:
             return None
         rows = self._rows(derived, snapshots, periods)
-        seen = {snapshot.key: snapshot.version for _, snapshot in snapshots} | {MIN_DEVICES: self.context.min_devices}
+        seen = {snapshot.key: snapshot.version for _, snapshot in snapshots}
+        seen |= {MIN_DEVICES: self.context.min_devices, NEWEST: self._newest_s}
         writer.replace(rows, seen, period=derived.period, periods=periods)
         versions = {str(source.table): snapshot.version for source, snapshot in snapshots}
         return BuiltTable(str(derived.table), rows.height, periods, versions)
@@ -252,10 +259,10 @@ class _Build:
         if source.trigger is Trigger.LATE:
             changed = changed.ended(derived.grain, max(self.context.newest - LATE_AFTER, NO_EVENT))
         # A row matters to the periods that it lies after by `after` at most, and before by `before`.
-        return changed.widened(derived.grain, source.after, source.before)
+        return changed.widened(derived.grain, source.reach_after(self.context), source.before)
 
     def _due(self, derived: GoldTable, writer: DerivedWriter) -> Periods:
-        if derived.due is None or derived.grain is None:
+        if derived.due is None or derived.grain is None or writer.seen(NEWEST) == self._newest_s:
             return NOTHING
         start = derived.grain.start_of(pl.col(derived.period))
         due = writer.rows(derived.due.where).filter(derived.due.is_due(self.context)).select(start).unique().collect()
@@ -268,7 +275,7 @@ class _Build:
         for source, snapshot in snapshots:
             wanted = periods
             if periods is not None and derived.grain is not None:
-                wanted = periods.widened(derived.grain, source.before, source.after)
+                wanted = periods.widened(derived.grain, source.before, source.reach_after(self.context))
             frames.append(snapshot.scan(source.instant, wanted))
         rows = derived.build(self.context, *frames)
         if periods is not None:

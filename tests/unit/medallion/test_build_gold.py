@@ -15,6 +15,7 @@ from shared.medallion.quarantine import BODIES
 from shared.medallion.tables import Table
 from shared.workflows.build_gold import GoldBuilder
 from tests.derived_tables import (
+    AGES,
     BY_DAY,
     BY_HOUR,
     DAY,
@@ -57,15 +58,24 @@ def test_after_any_history_of_appends_builds_and_deaths_the_tables_are_what_silv
     assert_tables_are_what_silver_says(lake)
 
 
-def test_a_second_build_changes_nothing_but_what_is_due():
+def test_a_second_build_changes_nothing():
     lake = FakeLake()
     add(lake, PINGS, [1, 2, 3])
     builder(lake).build()
-    assert [built.table for built in builder(lake).build().built] == ["gold.ages"]
-    add(lake, BODIES, [200])
-    add(lake, PINGS, [200, 220, 400])
+    commits = list(lake.committed)
+    assert builder(lake).build().built == ()
+    assert lake.committed == commits
+
+
+def test_what_time_alone_may_change_is_looked_at_when_newer_events_were_seen():
+    lake = FakeLake()
+    add(lake, PINGS, [1])
     builder(lake).build()
-    assert_tables_are_what_silver_says(lake)
+    add(lake, PINGS, [200])
+    report = {built.table: built for built in builder(lake).build().built}
+    days = (START, START + 8 * DAY, START + 9 * DAY)
+    assert report["gold.ages"].periods.spans == ((days[0], days[0] + DAY), (days[1], days[2]))
+    assert lake.rows(AGES.table).sort("event_date")["is_old"].to_list() == [True, False]
 
 
 def test_late_data_corrects_its_own_hour_and_no_other_is_computed():

@@ -157,6 +157,13 @@ class DeltaTables:
             yield TableSnapshot(table, handle, self._storage.location(table))
 
     @contextmanager
+    def existing(self, table: Table) -> Iterator["TableSnapshot | None"]:
+        """A table as it is now, and as it was made; None while it does not exist."""
+        handle = self._open_existing(table)
+        with _errors_of(table):
+            yield None if handle is None else TableSnapshot(table, handle, self._storage.location(table))
+
+    @contextmanager
     def derived(self, table: Table) -> Iterator["TableWriter"]:
         """A derived table as it is now, to be changed."""
         with self._handle(table) as handle:
@@ -167,7 +174,7 @@ class DeltaTables:
     def scan(self, table: Table) -> pl.LazyFrame:
         """All rows of a table as it is now."""
         with self._handle(table) as handle:
-            return _scan(table, handle.delta.file_uris(), handle.access)
+            return scan_files(table, handle.delta.file_uris(), handle.access)
 
     def between(self, table: Table, instant: str, start: datetime, end: datetime) -> pl.LazyFrame:
         """The rows whose instant lies there, the end exclusive; none while the table does not exist."""
@@ -330,7 +337,9 @@ class TableSnapshot:
         if changes is None or None in changes.partitions_removed:
             return None
         try:
-            starts = _scan(self.table, changes.added, access).select(grain.start_of(pl.col(instant))).unique().collect()
+            starts = (
+                scan_files(self.table, changes.added, access).select(grain.start_of(pl.col(instant))).unique().collect()
+            )
         except FileNotFoundError:
             return None  # compacted and vacuumed since
         dates = [datetime.fromisoformat(day).date() for day in changes.partitions_removed if day]
@@ -344,7 +353,7 @@ class TableSnapshot:
         if changes is None:
             return None
         try:
-            came, went = (_scan(self.table, files, access).collect() for files in (changes.added, changes.removed))
+            came, went = (scan_files(self.table, files, access).collect() for files in (changes.added, changes.removed))
         except FileNotFoundError:
             return None  # vacuumed since
         return Difference(came, went)
@@ -352,12 +361,12 @@ class TableSnapshot:
     def scan(self, instant: str, periods: Periods | None) -> pl.LazyFrame:
         """The rows whose instant lies in the periods, or all of them; files that have none are not opened."""
         if periods is None:
-            return _scan(self.table, self.handle.delta.file_uris(), self.handle.access)
+            return scan_files(self.table, self.handle.delta.file_uris(), self.handle.access)
         wanted = _condition(instant, periods, is_date=self.table.schema[instant] == pl.Date())
         if self.table.partition_by == "capture_date":
             wanted = f"capture_date >= '{periods.earliest_capture}' AND ({wanted})"
         files = self.handle.delta.file_uris(file_pruning_predicate=wanted)
-        return _scan(self.table, files, self.handle.access).filter(periods.hold(pl.col(instant)))
+        return scan_files(self.table, files, self.handle.access).filter(periods.hold(pl.col(instant)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +383,7 @@ class TableWriter:
     def rows(self, where: str | None = None) -> pl.LazyFrame:
         """The table's rows; those of all files that may hold what *where* (SQL) chooses, by the log's statistics."""
         files = self.handle.delta.file_uris(file_pruning_predicate=where)
-        return _scan(self.table, files, self.handle.access)
+        return scan_files(self.table, files, self.handle.access)
 
     def replace(
         self, rows: pl.DataFrame, seen: Mapping[str, int], *, period: str = "", periods: Periods | None = None
@@ -413,7 +422,7 @@ class TableWriter:
             raise LakeConflict(f"{self.table}: {_words(error)}") from error
 
 
-def _scan(table: Table, files: Sequence[str], access: Access) -> pl.LazyFrame:
+def scan_files(table: Table, files: Sequence[str], access: Access) -> pl.LazyFrame:
     """The rows of those files, in the columns and types of the table whatever its files were written with."""
     if not files:
         return table.empty().lazy()

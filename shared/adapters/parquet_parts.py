@@ -35,13 +35,16 @@ class Part:
     partition_values: dict[str, str]
     statistics: str
     """JSON (Delta protocol, "Per-file Statistics")."""
+    rows: int
 
 
 class PartWriter:
     """Collects frames of a table into parts; `close` drops them."""
 
-    def __init__(self, table: Table, most_bytes_in_memory: int = MOST_BYTES_IN_MEMORY) -> None:
+    def __init__(self, table: Table, most_bytes_in_memory: int = MOST_BYTES_IN_MEMORY, *, prefix: str = "part") -> None:
+        """*prefix*: what the files' names begin with."""
         self._table = table
+        self._prefix = prefix
         self._most_bytes = most_bytes_in_memory
         self._frames: list[pl.DataFrame] = []
         self._bytes = 0
@@ -78,10 +81,10 @@ class PartWriter:
     def _write_part(self, rows: pl.DataFrame, partition_values: dict[str, str]) -> Part:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="footfall-"))
-        name = f"part-{uuid.uuid4()}.zstd.parquet"
+        name = f"{self._prefix}-{uuid.uuid4()}.zstd.parquet"
         folders = "".join(f"{column}={value}/" for column, value in partition_values.items())
         rows.write_parquet(self._folder / name, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS)
-        return Part(self._folder / name, folders + name, partition_values, statistics(rows))
+        return Part(self._folder / name, folders + name, partition_values, statistics(rows), rows.height)
 
 
 def _by_partition(rows: pl.DataFrame, column: str) -> list[tuple[object, pl.DataFrame]]:

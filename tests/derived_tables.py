@@ -46,6 +46,12 @@ def first_seen(_: BuildContext, came: pl.LazyFrame, there: pl.LazyFrame) -> pl.L
     return came.unique("device_key").select("device_key").join(there, on="device_key", how="anti")
 
 
+def first_days(_: BuildContext, pings: pl.LazyFrame, earlier: pl.LazyFrame) -> pl.LazyFrame:
+    """Each device on its first day."""
+    days = pings.group_by("device_key").agg(event_date=pl.col("tracked_at").dt.date().min())
+    return days.join(earlier, on="device_key", how="anti")
+
+
 PING_TIMES = Source(PINGS, "tracked_at")
 BY_HOUR = GoldTable(
     gold_table("by_hour", {"event_date": pl.Date(), "hour": INSTANT, "n": pl.Int64()}),
@@ -73,6 +79,13 @@ AGES = GoldTable(
     ages,
     due=Due("is_old = false", lambda _: ~pl.col("is_old")),
 )
+FIRST_DAYS = GoldTable(
+    gold_table("first_days", {"device_key": pl.String(), "event_date": pl.Date()}, partition_by=None),
+    Grain.DAY,
+    (PING_TIMES,),
+    first_days,
+    remembers=True,
+)
 TOTALS = RunningSum(
     gold_table("totals", {"device_key": pl.String(), "n": pl.Int64()}, partition_by=None),
     Source(BY_DAY.table, "event_date"),
@@ -86,7 +99,7 @@ COUNT_BODIES = GoldTable(
     (Source(BODIES, "enqueued_at"),),
     lambda _, bodies: bodies.select(n=pl.len().cast(pl.Int64)),
 )
-TABLES = (BY_HOUR, BY_DAY, TWO_DAYS, AGES, TOTALS, DEVICES, COUNT_BODIES)
+TABLES = (BY_HOUR, BY_DAY, TWO_DAYS, AGES, FIRST_DAYS, TOTALS, DEVICES, COUNT_BODIES)
 
 
 def builder(lake: Any) -> GoldBuilder:
@@ -111,9 +124,9 @@ def assert_tables_are_what_silver_says(lake: Any) -> None:
     context = BuildContext(newest=lake.newest(PINGS, "enqueued_at") or datetime(1970, 1, 1, tzinfo=UTC))
     for derived in TABLES:
         if isinstance(derived, GoldTable):
-            expected = derived.build(
-                context, *(rows_of(lake, source.table).lazy() for source in derived.sources)
-            ).collect()
+            sources = (lake.scan(source.table) for source in derived.sources)
+            nothing_earlier = [derived.table.empty().lazy()] * derived.remembers
+            expected = derived.build(context, *sources, *nothing_earlier).collect()
         elif isinstance(derived, RunningSum):
             expected = rows_of(lake, derived.source.table).group_by(derived.keys).agg(pl.col(derived.measures).sum())
         else:

@@ -86,6 +86,9 @@ class GoldTable:
     build: Callable[..., pl.LazyFrame]
     period: str = "event_date"
     due: Due | None = None
+    remembers: bool = False
+    """Whether rows depend on the table's own rows of earlier periods: `build` gets those of all other periods as its
+    last frame, and a change has every later period computed again. So only what is first need be kept of the past."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,6 +20,8 @@ LATEST_EVENT = timedelta(days=3)
 """How long after the start of its capture date: the day itself, a day for 5 minutes of a fast clock and the window's
 length, and one for the store's zone."""
 
+END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+
 Span = tuple[datetime, datetime]
 """From an instant to another, the end exclusive."""
 
@@ -77,6 +79,10 @@ class Periods:
                 for start, end in self.spans
             )
         )
+
+    def and_later(self) -> "Periods":
+        """These periods and all time after them."""
+        return Periods(((self.spans[0][0], END_OF_TIME),)) if self.spans else self
 
     def ended(self, grain: Grain, at: datetime) -> "Periods":
         """Those periods that have ended by then."""

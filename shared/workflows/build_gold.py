@@ -220,7 +220,7 @@ class _Build:
         periods = self._to_compute(derived, snapshots, writer)
         if periods == NOTHING:
             return None
-        rows = self._rows(derived, snapshots, periods)
+        rows = self._rows(derived, snapshots, periods, writer)
         seen = {snapshot.key: snapshot.version for _, snapshot in snapshots}
         seen |= {MIN_DEVICES: self.context.min_devices, NEWEST: self._newest_s}
         writer.replace(rows, seen, period=derived.period, periods=periods)
@@ -242,7 +242,7 @@ class _Build:
             if changed is None:
                 return None
             periods |= changed
-        return periods
+        return periods.and_later() if derived.remembers else periods
 
     def _changed(self, derived: GoldTable, source: Source, snapshot: Snapshot, seen: int | None) -> Periods | None:
         if seen == snapshot.version:
@@ -269,7 +269,11 @@ class _Build:
         return Periods.of(derived.grain, due.to_series())
 
     def _rows(
-        self, derived: GoldTable, snapshots: Sequence[tuple[Source, Snapshot]], periods: Periods | None
+        self,
+        derived: GoldTable,
+        snapshots: Sequence[tuple[Source, Snapshot]],
+        periods: Periods | None,
+        writer: DerivedWriter,
     ) -> pl.DataFrame:
         frames = []
         for source, snapshot in snapshots:
@@ -277,6 +281,9 @@ class _Build:
             if periods is not None and derived.grain is not None:
                 wanted = periods.widened(derived.grain, source.before, source.reach_after(self.context))
             frames.append(snapshot.scan(source.instant, wanted))
+        if derived.remembers:
+            others = pl.lit(value=False) if periods is None else ~periods.hold(pl.col(derived.period))
+            frames.append(writer.rows().filter(others))
         rows = derived.build(self.context, *frames)
         if periods is not None:
             rows = rows.filter(periods.hold(pl.col(derived.period)))

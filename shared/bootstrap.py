@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shared.workflows.build_gold import GoldBuilder
     from shared.workflows.evaluate import Evaluator
     from shared.workflows.health import HealthCheck
+    from shared.workflows.maintain import Maintainer
     from shared.workflows.reference import ReferenceCatalogue
     from shared.workflows.refine import Refiner
     from shared.workflows.simulate import Simulator
@@ -122,6 +123,16 @@ def gold_builder() -> "GoldBuilder":
 
     own = settings()
     return GoldBuilder(lake(), BuildContext(own.gold_min_devices, own.attribution_days))
+
+
+@cache
+def maintainer() -> "Maintainer":
+    """Looks after the lake's files."""
+    from shared.adapters.delta_maintenance import DeltaMaintenance
+    from shared.adapters.lake_storage import LakeStorage
+    from shared.workflows.maintain import Maintainer
+
+    return Maintainer(DeltaMaintenance(lake(), LakeStorage.of(settings())), now_us)
 
 
 @cache

@@ -72,6 +72,7 @@ class Settings:
     state_table: str = "devicestate"
     capture_trigger_source: str = "EventGrid"
     build_gold_schedule: str = "0 * * * * *"
+    maintain_schedule: str = "0 17 * * * *"
     reference_activation_delay_s: int = 60
     delivery_window_s: int = 300
     bronze_lifetime_days: int = 30

@@ -10,6 +10,7 @@ import msgspec
 
 SOURCE = "footfall/evaluate_proximity"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """RFC 3339 with an offset."""
@@ -18,6 +19,12 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 def instant(at_us: int) -> datetime:
     """The instant so many microseconds after 1970 UTC."""
     return _EPOCH + timedelta(microseconds=at_us)
+
+
+def microseconds(at: datetime) -> int:
+    """How many microseconds after 1970 UTC an instant is."""
+    # A difference, not astimezone(): that overflows for year 1 with a positive offset.
+    return (at - _EPOCH) // _MICROSECOND
 
 
 class OfferData(msgspec.Struct, frozen=True, gc=False):

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import msgspec
 import polars as pl
 
+from shared.domain.events import microseconds
 from shared.domain.pings import Reason, RejectedPing
 from shared.medallion.tables import INSTANT
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 MOST_DETAIL = 200
 
@@ -56,7 +54,6 @@ def columns(values: Sequence[msgspec.Struct], dtypes: Mapping[str, pl.DataType])
 
 def _column(name: str, values: Sequence[object], dtype: pl.DataType) -> pl.Series:
     if dtype == INSTANT:
-        # A difference, not astimezone(): that overflows for year 1 with a positive offset.
-        values = [(value - _EPOCH) // _MICROSECOND if isinstance(value, datetime) else None for value in values]
+        values = [microseconds(value) if isinstance(value, datetime) else None for value in values]
         return pl.Series(name, values, dtype=pl.Int64).cast(dtype)
     return pl.Series(name, values, dtype=dtype)

@@ -9,6 +9,7 @@ from shared.domain.events import DecisionEvent
 from shared.medallion.bronze import CapturePath, provenance
 from shared.medallion.cloud_events import Decoded, columns, decode
 from shared.medallion.device_keys import DeviceKeys
+from shared.medallion.event_dates import event_dates
 from shared.medallion.tables import INSTANT, silver_table
 
 DATA_COLUMNS: dict[str, pl.DataType] = {
@@ -32,10 +33,18 @@ DATA_COLUMNS: dict[str, pl.DataType] = {
 
 DECISIONS = silver_table(
     "decisions",
-    {"decision_id": pl.String(), "decided_at": INSTANT, "device_key": pl.String(), **DATA_COLUMNS},
+    {
+        "decision_id": pl.String(),
+        "decided_at": INSTANT,
+        "device_key": pl.String(),
+        **DATA_COLUMNS,
+        "event_date": pl.Date(),
+        "entered_date": pl.Date(),
+    },
 )
 """`decided_at` is the event's time: when the ping that was decided was enqueued. `ping_partition_id` and
-`ping_sequence_number` say which ping that was; `partition_id` and `sequence_number` are the decision's own event."""
+`ping_sequence_number` say which ping that was; `partition_id` and `sequence_number` are the decision's own event.
+`event_date` and `entered_date` are the dates of decided_at and entered_at in the store's zone."""
 
 
 _DECODER = msgspec.json.Decoder(DecisionEvent)
@@ -47,12 +56,16 @@ def decode_decisions(bodies: Sequence[bytes | None]) -> Decoded[DecisionEvent]:
 
 
 def refine_decisions(
-    captured: pl.DataFrame, decoded: Decoded[DecisionEvent], file: CapturePath, keys: DeviceKeys
+    captured: pl.DataFrame, decoded: Decoded[DecisionEvent], zones: pl.Series, file: CapturePath, keys: DeviceKeys
 ) -> pl.DataFrame:
-    """The decisions of a captured frame, in its order; *decoded* came from the frame's bodies."""
+    """The decisions of a captured frame, in its order; *decoded* came from its bodies, *zones* are their stores'."""
     events = captured[decoded.rows]
     decisions = decision_rows(decoded.events, keys, events["enqueued_at"])
-    return DECISIONS.conform(pl.concat([decisions, provenance(events, file)], how="horizontal"))
+    dates = decisions.select(
+        event_date=event_dates(decisions["decided_at"], zones),
+        entered_date=event_dates(decisions["entered_at"], zones),
+    )
+    return DECISIONS.conform(pl.concat([decisions, dates, provenance(events, file)], how="horizontal"))
 
 
 def decision_rows(events: Sequence[DecisionEvent], keys: DeviceKeys, keyed_at: pl.Series) -> pl.DataFrame:

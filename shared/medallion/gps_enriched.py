@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from shared.domain.local_time import WeeklyHours, local_time
 from shared.domain.promotions import Promotion
 from shared.domain.reference import ReferenceData
+from shared.medallion.event_dates import event_dates
 from shared.medallion.tables import INSTANT, PROVENANCE, silver_table
 
 GPS_ENRICHED = silver_table(
@@ -26,9 +27,11 @@ GPS_ENRICHED = silver_table(
         "promotion_id": pl.String(),
         "discount_percent": pl.Float64(),
         "reference_version": pl.String(),
+        "event_date": pl.Date(),
     },
 )
-"""`distance_m` is WGS-84 geodesic. Promotion and discount are null where none ran: the row stays."""
+"""`distance_m` is WGS-84 geodesic. Promotion and discount are null where none ran: the row stays. `event_date` is the
+date of tracked_at in the store's zone."""
 
 NO_PROMOTION = -1
 MINUTE_US = 60_000_000
@@ -42,16 +45,15 @@ def enrich(pings: pl.DataFrame, reference: ReferenceData) -> pl.DataFrame:
         return GPS_ENRICHED.empty()
     near = pings.select("device_key", "latitude", "longitude", "tracked_at", *PROVENANCE)[ping]
     running = best_promotion(store, near["tracked_at"].to_physical().to_numpy(), reference)
+    stores = _store_columns(reference)[store]
     return GPS_ENRICHED.conform(
         pl.concat(
-            [
-                near,
-                _store_columns(reference)[store],
-                _promotion_columns(reference)[running + 1],
-                pl.DataFrame({"distance_m": distance_m}),
-            ],
+            [near, stores, _promotion_columns(reference)[running + 1], pl.DataFrame({"distance_m": distance_m})],
             how="horizontal",
-        ).with_columns(reference_version=pl.lit(reference.version))
+        ).with_columns(
+            reference_version=pl.lit(reference.version),
+            event_date=event_dates(near["tracked_at"], stores["time_zone"]),
+        )
     )
 
 
@@ -128,8 +130,13 @@ def _zones(reference: ReferenceData) -> _Zones:
 def _store_columns(reference: ReferenceData) -> pl.DataFrame:
     stores = reference.stores
     return pl.DataFrame(
-        {"store_id": stores.store_id, "merchant": stores.merchant, "location": stores.location},
-        schema={"store_id": pl.String, "merchant": pl.String, "location": pl.String},
+        {
+            "store_id": stores.store_id,
+            "merchant": stores.merchant,
+            "location": stores.location,
+            "time_zone": stores.time_zone,
+        },
+        schema={"store_id": pl.String, "merchant": pl.String, "location": pl.String, "time_zone": pl.String},
     )
 
 

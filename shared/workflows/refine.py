@@ -8,7 +8,7 @@ event was enqueued, never on the clock.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,12 +17,14 @@ from typing import ClassVar, Protocol
 
 import polars as pl
 
+from shared.domain.events import microseconds
 from shared.domain.pings import decode_pings
 from shared.domain.reference import ReferenceData
 from shared.errors import CaptureFileTooOld, CaptureFileUnreadable
 from shared.medallion.bronze import CapturePath
 from shared.medallion.decisions import DECISIONS, decode_decisions, refine_decisions
 from shared.medallion.device_keys import DeviceKeys
+from shared.medallion.event_dates import NO_ZONE
 from shared.medallion.gps_enriched import GPS_ENRICHED, enrich
 from shared.medallion.offers import OFFERS, decode_offers, refine_offers
 from shared.medallion.pings import PINGS, Repeats, refine_pings
@@ -122,15 +124,20 @@ class RefineDecisions:
 
     tables: ClassVar[tuple[Table, ...]] = (BODIES, DECISIONS)
 
-    def __init__(self, file: CapturePath, keys: DeviceKeys) -> None:
-        self._file, self._keys = file, keys
+    def __init__(self, file: CapturePath, keys: DeviceKeys, references: ReferenceSource) -> None:
+        self._file, self._keys, self._references = file, keys, references
 
     def refine(self, captured: pl.DataFrame) -> Rows:
         """The rows of the next frame of the file."""
         decoded = decode_decisions(captured["body"].to_list())
+        zones = zones_at(
+            [event.time for event in decoded.events],
+            [event.data.store_id for event in decoded.events],
+            self._references,
+        )
         return {
             BODIES: quarantine(captured, decoded.rejected, self._file),
-            DECISIONS: refine_decisions(captured, decoded, self._file, self._keys),
+            DECISIONS: refine_decisions(captured, decoded, zones, self._file, self._keys),
         }
 
 
@@ -149,6 +156,21 @@ def by_version(pings: pl.DataFrame, references: ReferenceSource) -> Iterator[tup
     version = pings["enqueued_at"].to_physical().replace_strict(version_of, return_dtype=pl.String)
     for name, reference in versions.items():
         yield reference, pings.filter(version == name)
+
+
+def zones_at(times: Sequence[datetime], store_ids: Sequence[str | None], references: ReferenceSource) -> pl.Series:
+    """The time zone of each store at that time, by the version in force then; NO_ZONE of one that it does not have."""
+    instants = [microseconds(time) for time in times]
+    if instants:
+        references.refresh(max(instants))
+    in_force = {instant: references.version_for(instant) for instant in set(instants)}
+    zones = [_zone(in_force[instant], store_id) for instant, store_id in zip(instants, store_ids, strict=True)]
+    return pl.Series(zones, dtype=pl.String)
+
+
+def _zone(reference: ReferenceData, store_id: str | None) -> str:
+    row = None if store_id is None else reference.store_rows.get(store_id)
+    return NO_ZONE if row is None else reference.stores.time_zone[row]
 
 
 class Status(StrEnum):
@@ -227,7 +249,7 @@ class Refiner:
         if file.hub == self.hubs.offers:
             return RefineOffers(file, self.keys)
         if file.hub == self.hubs.decisions:
-            return RefineDecisions(file, self.keys)
+            return RefineDecisions(file, self.keys, self.references)
         valid = f"{self.hubs.pings}, {self.hubs.offers}, {self.hubs.decisions}"
         raise CaptureFileUnreadable(f"{file.path}: hub {file.hub!r} is none of ours ({valid})")
 

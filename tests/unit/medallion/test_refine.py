@@ -2,19 +2,23 @@
 
 import json
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.domain.decision import Decision, DecisionReason, Outcome, SeenPing
+from shared.domain.events import microseconds
+from shared.domain.promotions import Transition
 from shared.errors import CaptureFileTooOld, CaptureFileUnreadable, LakeUnavailable, ReferenceUnavailable
 from shared.medallion.decisions import DECISIONS
 from shared.medallion.gps_enriched import GPS_ENRICHED
 from shared.medallion.offers import OFFERS
 from shared.medallion.pings import PINGS
 from shared.medallion.quarantine import BODIES
+from shared.workflows.messages import encode_decision
 from shared.workflows.refine import Status
 from tests.fakes_lake import (
     HUBS,
@@ -38,6 +42,15 @@ TABLES = (PINGS, GPS_ENRICHED, BODIES)
 def ping(device_id: str = "d", latitude: float = 51.5, **values: object) -> bytes:
     usual = {"device_id": device_id, "latitude": latitude, "longitude": -0.1, "tracked_at": NOON.isoformat()}
     return json.dumps(usual | values).encode()
+
+
+def decision_event(decided_at: datetime, store_id: str | None, entered_at: datetime | None = None) -> bytes:
+    us = microseconds(decided_at)
+    seen = SeenPing("shopper", 51.5, -0.1, us, us, 5.0, "0", 7, ())
+    reason = DecisionReason.NO_PROMOTION
+    entered_us = None if entered_at is None else microseconds(entered_at)
+    made = Decision(seen, "v1", Outcome.NOT_SENT, reason, store_id, Transition.ENTER, entered_us=entered_us)
+    return encode_decision(made).encode()
 
 
 BODIES_OF_A_FILE = [ping("a"), b"hostile", ping("b", 10.0), None, ping("a"), ping("c")]
@@ -132,6 +145,25 @@ def test_each_ping_is_enriched_by_the_version_in_force_when_it_was_enqueued():
     assert enriched["reference_version"].to_list() == ["old", "old", "new", "new"]
     assert enriched["store_id"].to_list() == ["s", "s", "t", "t"]
     assert references.refreshed_to_us == round(times[-1].timestamp() * 1_000_000)
+
+
+def test_a_decision_has_the_dates_at_its_store_by_the_version_in_force_when_it_was_decided():
+    tokyo, unknown = STORE | {"time_zone": "Asia/Tokyo"}, STORE | {"store_id": "other"}
+    at_20, at_21 = (datetime(2026, 3, 29, hour, tzinfo=UTC) for hour in (20, 21))
+    references = FakeReferences(
+        [(reference("old", [tokyo]), datetime(1970, 1, 1, tzinfo=UTC)), (reference("new", [unknown]), at_21)]
+    )
+    entered = datetime(2026, 3, 29, 14, 59, tzinfo=UTC)
+    bodies = [decision_event(at_20, "s", entered), decision_event(at_21, "s", entered), decision_event(at_20, None)]
+    path, lake = at(at_21, HUBS.decisions), FakeLake()
+    data = capture_file([record(row, body, at_21) for row, body in enumerate(bodies)])
+    refiner(lake, FakeCaptures({path: data}), references, now=at_21).refine(path)
+    assert lake.rows(DECISIONS).select("event_date", "entered_date").rows() == [
+        (date(2026, 3, 30), date(2026, 3, 29)),
+        (date(2026, 3, 29), date(2026, 3, 29)),
+        (date(2026, 3, 29), None),
+    ]
+    assert references.refreshed_to_us == microseconds(at_21)
 
 
 def test_offers_and_decisions_go_to_their_tables_and_what_is_none_to_quarantine():

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain.decision import Decision, DecisionReason, Offer, Outcome, SeenPing
-from shared.domain.local_time import ALL_DAYS, DayWindow, WeeklyHours, Window, local_time
+from shared.domain.local_time import ALL_DAYS, DayWindow, WeeklyHours, Window, local_date, local_time
 from shared.domain.pings import PingBatch, Reason, RejectedPing
 from shared.domain.promotions import Promotion, StoreSelector, Transition
 from shared.domain.reference import ReferenceData
@@ -21,12 +21,13 @@ from shared.errors import CaptureFileUnreadable, ConfigurationError
 from shared.medallion.bronze import CapturePath
 from shared.medallion.decisions import DECISIONS, decode_decisions, refine_decisions
 from shared.medallion.device_keys import DeviceKeys
+from shared.medallion.event_dates import event_dates
 from shared.medallion.gps_enriched import GPS_ENRICHED, NO_PROMOTION, best_promotion, enrich
 from shared.medallion.lake import LAKE_TABLES
 from shared.medallion.offers import OFFERS, decode_offers, refine_offers
 from shared.medallion.pings import PINGS, Repeats, refine_pings
 from shared.medallion.quarantine import BODIES, quarantine
-from shared.medallion.tables import PROVENANCE, Layer
+from shared.medallion.tables import INSTANT, PROVENANCE, Layer
 from shared.settings import DeviceKey
 from shared.workflows.messages import encode_decision, encode_offer
 from tests.fakes_lake import KEYS, NOON, at, captured, reference
@@ -236,6 +237,38 @@ def test_of_equal_discounts_the_first_id_wins():
     assert enrich(pings_of(("d", 51.5, -0.1, NOON)), data)["promotion_id"].to_list() == ["a", "a"]
 
 
+LATE = datetime(2026, 3, 28, 23, 30, tzinfo=UTC)
+
+
+def test_the_event_date_is_the_day_at_the_store():
+    zones = ("Europe/London", "Asia/Tokyo", "America/New_York", "", "Asia/Tokyo")
+    stores = [
+        {"store_id": str(n), "latitude": 51.5, "longitude": -0.1, "time_zone": zone} for n, zone in enumerate(zones)
+    ]
+    enriched = enrich(pings_of(("d", 51.5, -0.1, LATE), ("e", 51.5, -0.1, NOON)), reference("v", stores))
+    days = {(row["tracked_at"], row["store_id"]): row["event_date"].day for row in enriched.rows(named=True)}
+    assert [days[LATE, str(number)] for number in range(5)] == [28, 29, 28, 28, 29]
+    assert [days[NOON, str(number)] for number in range(5)] == [29, 29, 29, 29, 29]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.none() | st.integers(us(datetime(2015, 1, 1, tzinfo=UTC)), us(datetime(2037, 1, 1, tzinfo=UTC))),
+            st.sampled_from(("Europe/London", "Asia/Tokyo", "America/St_Johns", "America/Sao_Paulo", "UTC", "")),
+        ),
+        max_size=30,
+    )
+)
+@settings(deadline=None, max_examples=60)
+def test_an_event_date_in_columns_is_the_one_that_the_clock_on_the_wall_shows(events):
+    dates = event_dates(
+        pl.Series([at_us for at_us, _ in events], dtype=pl.Int64).cast(INSTANT),
+        pl.Series([zone for _, zone in events], dtype=pl.String),
+    )
+    assert dates.to_list() == [at_us and local_date(at_us, zone or "UTC") for at_us, zone in events]
+
+
 instants = st.integers(0, 20).map(lambda hours: hours * 3_600_000_000)
 windows = st.none() | instants
 daily_hours = st.builds(Window, st.sampled_from((0, 120, 1320)), st.sampled_from((60, 600, 1440)))
@@ -368,7 +401,8 @@ def test_a_decision_as_it_is_published_becomes_its_row(made):
     body = encode_decision(made).encode()
     decoded = decode_decisions([body])
     assert decoded.rejected == []
-    row = refine_decisions(captured([body]), decoded, FILE, KEYS).row(0, named=True)
+    zones = pl.Series(["Europe/London"])
+    row = refine_decisions(captured([body]), decoded, zones, FILE, KEYS).row(0, named=True)
     assert row["decision_id"] == str(made.decision_id)
     assert row["offer_id"] == (None if made.offer_id is None else str(made.offer_id))
     assert (row["outcome"], row["reason"]) == (str(made.outcome), None if made.reason is None else str(made.reason))
@@ -444,4 +478,5 @@ def test_an_empty_frame_gives_empty_tables():
     nothing = captured([])
     assert refine_pings(nothing, batch(), FILE, KEYS, Repeats()).schema == PINGS.schema
     assert refine_offers(nothing, decode_offers([]), FILE, KEYS).schema == OFFERS.schema
-    assert refine_decisions(nothing, decode_decisions([]), FILE, KEYS).schema == DECISIONS.schema
+    no_zones = pl.Series(dtype=pl.String)
+    assert refine_decisions(nothing, decode_decisions([]), no_zones, FILE, KEYS).schema == DECISIONS.schema

@@ -1,9 +1,8 @@
-"""silver.assignments: which devices were sent a promotion on a day, and which were held out of it.
+"""silver.assignments: which devices were sent a promotion, and which were held out of it, each by its first time.
 
-A device is assigned to an arm of a promotion by its first row there, on whichever day that was; later rows say that it
-was sent (or held out) again. Which was first is settled where it is read, since a decision may come to the lake after
-one that was made later. Only decisions of cells that gold shows are taken: a device of which nothing may be told must
-not change, by having been assigned before, what is told of another day.
+The first time counts, on whichever day it was: later rows of the same device say that it was sent (or held out) again.
+Only decisions of cells that gold shows are looked at. A device of which nothing may be told must not change, by having
+been assigned before, what is told of another day.
 """
 
 import polars as pl
@@ -22,23 +21,20 @@ UNIT = ("promotion_id", "device_key")
 """What is assigned: a device, to an arm of a promotion."""
 
 
-def assign(context: BuildContext, decisions: pl.LazyFrame) -> pl.LazyFrame:
-    """The first decision of each date, device and promotion that sent it or held it out."""
+def assign(context: BuildContext, decisions: pl.LazyFrame, earlier: pl.LazyFrame) -> pl.LazyFrame:
+    """The first decision of each device and promotion that sent it or held it out; none of those assigned *earlier*.
+
+    A store's earlier date comes first, then the earlier decision: so dates depend on earlier ones and on no later one.
+    """
     told = considered(decisions)
     is_assigned = pl.col("arm").is_not_null() & pl.col("promotion_id").is_not_null()
     return (
         shown(context, told.with_columns(arm=_arm()).filter(is_assigned), told)
-        .sort("decided_at", "decision_id")
-        .unique(("event_date", *UNIT), keep="first", maintain_order=True)
+        .sort("event_date", "decided_at", "decision_id")
+        .unique(UNIT, keep="first", maintain_order=True)
+        .join(earlier, on=UNIT, how="anti")
         .select(*UNIT, "arm", pl.col("decided_at").alias("first_at"), "event_date", *_AS_DECIDED)
     )
-
-
-def first_assignments(assigned: pl.LazyFrame, ever: pl.LazyFrame) -> pl.LazyFrame:
-    """Those rows of *assigned* that are their device's first of the promotion; *ever*: those of earlier dates too."""
-    pairs = assigned.select(UNIT).unique()
-    first = ever.join(pairs, on=UNIT, how="semi").group_by(UNIT).agg(pl.col("event_date").min())
-    return assigned.join(first, on=(*UNIT, "event_date"), how="semi")
 
 
 def _arm() -> pl.Expr:
@@ -69,11 +65,11 @@ ASSIGNMENTS = GoldTable(
                 "decision_id": pl.String(),
             }
         ),
-        partition_by="event_date",
+        partition_by=None,  # else what is earlier would be a file a day, for ever
     ),
     Grain.DAY,
     (Source(DECISIONS, "event_date"),),
     assign,
+    remembers=True,
 )
-"""One row a date, promotion and device. `first_at` is decided_at of the date's first decision that sent or held out;
-`event_date` is the store's."""
+"""One row a promotion and device. `first_at` is decided_at of its first decision; `event_date` is the store's."""

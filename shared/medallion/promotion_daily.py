@@ -11,7 +11,7 @@ from datetime import timedelta
 import polars as pl
 
 from shared.domain.promotions import Transition
-from shared.medallion.assignments import ASSIGNMENTS, HELD_OUT, SENT, UNIT, first_assignments
+from shared.medallion.assignments import ASSIGNMENTS, HELD_OUT, SENT, UNIT
 from shared.medallion.decision_cells import considered, shown
 from shared.medallion.decisions import DECISIONS
 from shared.medallion.gold import BuildContext, Due, GoldTable, Source
@@ -22,22 +22,18 @@ from shared.medallion.tables import INSTANT, gold_table
 SETTLING = timedelta(days=2)
 """A day's outcomes are final so long after the attribution of its start: the day itself and a day for the store's zone
 and for what comes late. What was decided later than that counts no more, or final would not be final."""
-EVER = timedelta(days=3650)
-"""How long before a day an assignment makes that day's another one of the same device: a promotion's whole life."""
 
 ARMS = (SENT, HELD_OUT)
 DAY = ("event_date", "promotion_id")
 
 
-def measure_promotions(
-    context: BuildContext, assigned: pl.LazyFrame, ever: pl.LazyFrame, decisions: pl.LazyFrame
-) -> pl.LazyFrame:
+def measure_promotions(context: BuildContext, assigned: pl.LazyFrame, decisions: pl.LazyFrame) -> pl.LazyFrame:
     """Devices and outcomes by arm, rates and lifts with their 95 % intervals, by day of assignment and promotion.
 
     Outcomes are null in an arm of fewer than GOLD_MIN_DEVICES devices, and so is a lift that needs the arm. Those of
     dwelling are null, too, where a device was not assigned at an ENTER: then it had dwelled already.
     """
-    devices = _with_outcomes(context, first_assignments(assigned, ever), decisions)
+    devices = _with_outcomes(context, assigned, decisions)
     counted = devices.group_by(DAY).agg(
         *(_count(arm).alias(f"devices_{arm}") for arm in ARMS),
         *(_count(arm, outcome).alias(f"{outcome}_{arm}") for outcome in ("dwelled", "returned") for arm in ARMS),
@@ -64,7 +60,8 @@ def _with_outcomes(context: BuildContext, units: pl.LazyFrame, decisions: pl.Laz
     dwells, enters = (
         moves.filter(pl.col("transition") == transition).select(columns) for transition in ("DWELL", "ENTER")
     )
-    in_time = (pl.col("decided_at") < _final_at(context)) & (pl.col("event_date_right") >= pl.col("event_date"))
+    # From the date of assignment until its outcomes are final: a build of that date alone is given no other decisions.
+    in_time = (pl.col("event_date_right") >= pl.col("event_date")) & (pl.col("decided_at") < _final_at(context))
     dwelled = units.join(dwells, on=("device_key", "store_id", "entered_at")).filter(in_time)
     returned = units.join(enters, on=UNIT).filter(in_time, _is_return(context))
     return _flagged(_flagged(units, dwelled, "dwelled"), returned, "returned")
@@ -141,7 +138,6 @@ PROMOTION_DAILY = GoldTable(
     Grain.DAY,
     (
         Source(ASSIGNMENTS.table, "event_date"),
-        Source(ASSIGNMENTS.table, "event_date", before=EVER),  # again: those before
         Source(DECISIONS, "event_date", after=_settled_after),
     ),
     measure_promotions,

@@ -66,10 +66,12 @@ class Sorter:
         return rows.sort(self.sort_by, maintain_order=True)
 
     def _key(self) -> pl.Expr:
-        """The sort key's first two columns as one text: fine enough to divide the rows of a single store."""
-        return pl.concat_str(
-            [pl.col(column).cast(pl.String).fill_null("") for column in self.sort_by[:2]], separator="\x01"
-        ).alias("key")
+        """The sort key's first two columns as one text of the same order: it divides even the rows of a single store.
+
+        Nulls come first. (A control character in a text would only make a range begin elsewhere.)
+        """
+        columns = [(pl.lit("\x01") + pl.col(column).cast(pl.String)).fill_null("") for column in self.sort_by[:2]]
+        return pl.concat_str(columns, separator="\x00").alias("key")
 
     def _bounds(self, files: Sequence[StoredFile], ranges: int) -> list[str]:
         """The keys that divide the rows in so many ranges of about the same size."""

@@ -13,6 +13,7 @@ SORT_KEYS: dict[str, tuple[str, ...]] = {
     "silver.decisions": ("store_id", "promotion_id", "device_key", "decided_at"),
     "silver.receipts": ("store_id", "promotion_id", "device_key"),
     "silver.visits": ("store_id", "device_key", "entered_at"),
+    "silver.assignments": ("promotion_id", "device_key"),
     "quarantine.bodies": ("hub", "reason"),
 }
 """One key a table, by its name. A table without one (gold: few rows a day) is merged as it is."""

@@ -2,23 +2,17 @@
 
 import polars as pl
 
-from shared.medallion.gold import GoldTable, Source
+from shared.medallion.gold import RunningSum, Source
 from shared.medallion.tables import gold_table
 from shared.medallion.trips_daily import TRIPS_DAILY
 
-
-def sum_trips(daily: pl.LazyFrame) -> pl.LazyFrame:
-    """The daily counts added up by location and merchant."""
-    return daily.group_by("location", "merchant").agg(pl.col("count").sum())
-
-
-AGGREGATED_TRIPS = GoldTable(
+AGGREGATED_TRIPS = RunningSum(
     gold_table(
         "aggregated_trips",
         {"location": pl.String(), "merchant": pl.String(), "count": pl.Int64()},
         partition_by=None,
     ),
-    None,
-    (Source(TRIPS_DAILY.table, "event_date"),),
-    sum_trips,
+    Source(TRIPS_DAILY.table, "event_date"),
+    keys=("location", "merchant"),
+    measures=("count",),
 )

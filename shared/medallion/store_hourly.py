@@ -1,32 +1,24 @@
-"""gold.store_hourly: how busy a store's surroundings were, hour by hour."""
+"""gold.store_hourly: how many came to a store, hour by hour, and how long they stayed."""
 
 import polars as pl
 
-from shared.medallion.gold import GoldTable, Source, by_hour
-from shared.medallion.gps_enriched import GPS_ENRICHED
+from shared.medallion.gold import BuildContext, GoldTable
 from shared.medallion.periods import Grain
+from shared.medallion.presence_cells import CELL, Presences
+from shared.medallion.store_measures import STORE_MEASURES, STORE_SOURCES, measure
 from shared.medallion.tables import INSTANT, gold_table
 
 
-def count_pings(enriched: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows of silver.gps_enriched, and the distinct devices among them, by hour of the ping and store."""
-    return enriched.group_by(*by_hour("tracked_at"), "store_id").agg(
-        pings=pl.len().cast(pl.Int64), devices=pl.col("device_key").n_unique().cast(pl.Int64)
-    )
+def measure_hours(
+    context: BuildContext, enriched: pl.LazyFrame, visits: pl.LazyFrame, before: pl.LazyFrame
+) -> pl.LazyFrame:
+    """The measures of each store and hour, UTC, by the store's date; null where too few devices were there."""
+    return measure(context, Presences.of(enriched, visits), before, CELL, period=("hour", "entered_at"))
 
 
 STORE_HOURLY = GoldTable(
-    gold_table(
-        "store_hourly",
-        {
-            "event_date": pl.Date(),
-            "hour": INSTANT,
-            "store_id": pl.String(),
-            "pings": pl.Int64(),
-            "devices": pl.Int64(),
-        },
-    ),
-    Grain.HOUR,
-    (Source(GPS_ENRICHED, "tracked_at"),),
-    count_pings,
+    gold_table("store_hourly", {"event_date": pl.Date(), "hour": INSTANT, "store_id": pl.String(), **STORE_MEASURES}),
+    Grain.DAY,
+    STORE_SOURCES,
+    measure_hours,
 )

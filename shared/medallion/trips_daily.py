@@ -2,17 +2,21 @@
 
 import polars as pl
 
-from shared.medallion.gold import GoldTable, Source
+from shared.medallion.gold import BuildContext, GoldTable, Source
 from shared.medallion.gps_enriched import GPS_ENRICHED
 from shared.medallion.periods import Grain
+from shared.medallion.presence_cells import Presences
 from shared.medallion.tables import gold_table
+from shared.medallion.visits import VISITS
+
+TRIPS = ("event_date", "location", "merchant")
 
 
-def count_trips(enriched: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows of silver.gps_enriched by UTC date of the ping, location and merchant."""
-    return enriched.group_by(pl.col("tracked_at").dt.date().alias("event_date"), "location", "merchant").agg(
-        count=pl.len().cast(pl.Int64)
-    )
+def count_trips(context: BuildContext, enriched: pl.LazyFrame, visits: pl.LazyFrame) -> pl.LazyFrame:
+    """The pings of the cells that are shown, by the store's date, location and merchant; null where none is shown."""
+    presences = Presences.of(enriched, visits)
+    counted = presences.shown(context).pings.group_by(TRIPS).agg(count=pl.len().cast(pl.Int64))
+    return presences.pings.select(TRIPS).unique().join(counted, on=TRIPS, how="left", nulls_equal=True)
 
 
 TRIPS_DAILY = GoldTable(
@@ -21,6 +25,6 @@ TRIPS_DAILY = GoldTable(
         {"event_date": pl.Date(), "location": pl.String(), "merchant": pl.String(), "count": pl.Int64()},
     ),
     Grain.DAY,
-    (Source(GPS_ENRICHED, "tracked_at"),),
+    (Source(GPS_ENRICHED, "event_date"), Source(VISITS.table, "event_date")),
     count_trips,
 )

@@ -37,13 +37,12 @@ def pair_visits(
     """The visits that the decisions tell of; `enriched` is read only if one of them may have ended in silence."""
     visits = _begun(decisions).collect(engine="streaming").with_row_index("visit")
     entered_at = pl.col("entered_at")
-    is_open = pl.col("left_at").is_null() & (entered_at + REST < context.newest)
-    last_inside = _last_inside(visits, visits.filter(is_open), enriched)
+    followed = visits.filter(pl.col("left_at").is_null(), entered_at + REST < context.newest)
     return (
         visits.lazy()
-        .join(last_inside, on="visit", how="left", maintain_order="left")
+        .join(_last_inside(visits, followed, enriched), on="visit", how="left", maintain_order="left")
         .with_columns(inside_at=pl.max_horizontal("inside_at", "entered_at"))
-        .with_columns(closed_by=_closed_by(is_open, context))
+        .with_columns(closed_by=_closed_by(context))
         .with_columns(left_at=_left_at())
         .select(
             "event_date",
@@ -122,14 +121,14 @@ def _pings_of(visits: pl.DataFrame, followed: pl.DataFrame, enriched: pl.LazyFra
     )
 
 
-def _closed_by(is_open: pl.Expr, context: BuildContext) -> pl.Expr:
+def _closed_by(context: BuildContext) -> pl.Expr:
     cut_at, left_at, inside_at = pl.col("entered_at") + LONGEST, pl.col("left_at"), pl.col("inside_at")
     return (
         pl.when((left_at > cut_at) | (inside_at >= cut_at))
         .then(pl.lit(CUT))
         .when(left_at.is_not_null())
         .then(pl.lit(EXIT))
-        .when(is_open, inside_at + REST < context.newest)
+        .when(inside_at + REST < context.newest)
         .then(pl.lit(SILENCE))
     )
 

@@ -1,6 +1,6 @@
 """Gold: what each table counts, from frames by hand."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -8,18 +8,17 @@ import pytest
 
 from shared.domain.decision import DecisionReason
 from shared.domain.pings import Reason
-from shared.medallion.aggregated_trips import sum_trips
 from shared.medallion.data_quality_hourly import count_events
 from shared.medallion.decisions import DECISIONS
-from shared.medallion.gps_enriched import GPS_ENRICHED
-from shared.medallion.lake import GOLD_TABLES
+from shared.medallion.gold import BuildContext, GoldTable
+from shared.medallion.lake import DERIVED_TABLES
 from shared.medallion.offers import OFFERS
 from shared.medallion.offers_hourly import OFFERS_HOURLY, count_decisions
 from shared.medallion.pings import PINGS
 from shared.medallion.quarantine import BODIES
-from shared.medallion.store_hourly import count_pings
 from shared.medallion.tables import Table
-from shared.medallion.trips_daily import count_trips
+from shared.workflows.build_gold import GoldBuilder
+from tests.fakes_lake import FakeLake
 
 NOON = datetime(2026, 3, 29, 12, tzinfo=UTC)
 ONE = datetime(2026, 3, 29, 13, tzinfo=UTC)
@@ -28,39 +27,6 @@ ONE = datetime(2026, 3, 29, 13, tzinfo=UTC)
 def rows(table: Table, *values: dict[str, Any]) -> pl.LazyFrame:
     """Rows of a silver table; what is not given is null."""
     return pl.DataFrame([dict.fromkeys(table.schema) | value for value in values], schema=table.schema).lazy()
-
-
-def test_trips_are_the_near_pings_by_day_location_and_merchant():
-    camden, soho = {"location": "Camden", "merchant": "Tesco"}, {"location": "Soho", "merchant": "Tesco"}
-    midnight = datetime(2026, 3, 30, tzinfo=UTC)
-    enriched = rows(
-        GPS_ENRICHED,
-        {"tracked_at": midnight - timedelta(microseconds=1), **camden},
-        {"tracked_at": NOON, **camden},
-        {"tracked_at": midnight, **camden},
-        {"tracked_at": NOON, **soho},
-    )
-    daily = count_trips(enriched).sort("event_date", "location").collect()
-    assert daily.rows() == [
-        (date(2026, 3, 29), "Camden", "Tesco", 2),
-        (date(2026, 3, 29), "Soho", "Tesco", 1),
-        (date(2026, 3, 30), "Camden", "Tesco", 1),
-    ]
-    assert sum_trips(daily.lazy()).sort("location").collect().rows() == [("Camden", "Tesco", 3), ("Soho", "Tesco", 1)]
-
-
-def test_a_store_counts_its_pings_and_the_devices_among_them_by_hour():
-    enriched = rows(
-        GPS_ENRICHED,
-        {"tracked_at": NOON, "store_id": "s", "device_key": "a"},
-        {"tracked_at": NOON + timedelta(minutes=59), "store_id": "s", "device_key": "a"},
-        {"tracked_at": NOON, "store_id": "s", "device_key": "b"},
-        {"tracked_at": ONE, "store_id": "s", "device_key": "a"},
-    )
-    assert count_pings(enriched).sort("hour").collect().rows() == [
-        (NOON.date(), NOON, "s", 3, 2),
-        (NOON.date(), ONE, "s", 1, 1),
-    ]
 
 
 def decision(number: int, outcome: str, reason: str | None = None, **values: Any) -> dict[str, Any]:
@@ -148,14 +114,15 @@ def test_data_quality_counts_each_hub_by_the_hour_of_enqueueing():
     assert reasons["rejected"].to_list() == counted["rejected"].to_list()
 
 
-@pytest.mark.parametrize("gold", GOLD_TABLES, ids=lambda gold: gold.table.name)
-def test_a_table_of_no_source_row_has_its_schema_and_no_row(gold):
-    built = gold.build(*(source.table.empty().lazy() for source in gold.sources)).collect()
-    assert gold.table.conform(built).schema == gold.table.schema
-    assert built.is_empty()
+@pytest.mark.parametrize("derived", DERIVED_TABLES, ids=lambda derived: derived.table.name)
+def test_a_table_of_no_source_row_has_its_schema_and_no_row(derived):
+    lake = FakeLake()
+    GoldBuilder(lake, BuildContext(min_devices=5), tables=(derived,)).build()
+    assert lake.rows(derived.table).equals(derived.table.empty())
 
 
 def test_a_table_is_built_after_those_that_it_is_computed_from():
-    for row, gold in enumerate(GOLD_TABLES):
-        later = {later.table for later in GOLD_TABLES[row:]}
-        assert not later & {source.table for source in gold.sources}
+    for row, derived in enumerate(DERIVED_TABLES):
+        later = {later.table for later in DERIVED_TABLES[row:]}
+        sources = derived.sources if isinstance(derived, GoldTable) else (derived.source,)
+        assert not later & {source.table for source in sources}

@@ -61,8 +61,7 @@ class DeltaMaintenance:
             # On the handle that commits: what happens to the files from here on, delta-rs sees.
             if snapshot is None or not set(rewrite.files) <= set(_files(table, snapshot.handle.delta)):
                 raise LakeConflict(f"{table}: files that were to be rewritten are not the table's any more")
-            prefix = SORTED if rewrite.sort_by else MERGED
-            with closing(PartWriter(table, FILE_BYTES_IN_MEMORY, prefix=prefix)) as writer:
+            with closing(_writer(rewrite)) as writer:
                 self._write(rewrite, snapshot, writer)
                 return self._commit(rewrite, snapshot, writer.finish())
 
@@ -145,6 +144,12 @@ def _files(table: Table, delta: DeltaTable) -> list[DataFile]:
         DataFile(path, size, rows, of_day, path.rpartition("/")[2].startswith(f"{SORTED}-"))
         for path, size, rows, of_day in found.iter_rows()
     ]
+
+
+def _writer(rewrite: Rewrite) -> PartWriter:
+    if rewrite.sort_by:
+        return PartWriter(rewrite.table, 0, prefix=SORTED)  # whatever is put in at once, a range, is a file
+    return PartWriter(rewrite.table, FILE_BYTES_IN_MEMORY, prefix=MERGED)
 
 
 def _scan(table: Table, snapshot: TableSnapshot, locations: Sequence[str]) -> pl.LazyFrame:

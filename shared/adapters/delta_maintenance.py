@@ -19,7 +19,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
-from shared.adapters.delta_tables import DeltaTables, TableSnapshot, scan_files
+from shared.adapters.delta_tables import LOG_STAYS, DeltaTables, TableSnapshot, scan_files
 from shared.adapters.lake_storage import LakeStorage
 from shared.adapters.parquet_parts import Part, PartWriter
 from shared.adapters.sorted_parts import SORT_BYTES, Sorter, StoredFile
@@ -87,6 +87,7 @@ class DeltaMaintenance:
                 schema=delta.schema(),
                 partition_by=delta.metadata().partition_columns,
                 commit_properties=_transaction(REWRITE, delta.version()),
+                post_commithook_properties=LOG_STAYS,
             )
         except CommitFailedError as error:
             raise LakeConflict(f"{table}: another commit was faster: {error}") from error
@@ -109,7 +110,7 @@ class DeltaMaintenance:
             if (delta.transaction_version(VACUUM) or 0) >= day:
                 return None
             hours = round(retention.total_seconds() / 3600)
-            deleted = delta.vacuum(hours, dry_run=False, full=True)
+            deleted = delta.vacuum(hours, dry_run=False, full=True, post_commithook_properties=LOG_STAYS)
             delta.cleanup_metadata()
             _remember(delta, day)
             return len(deleted)
@@ -124,6 +125,7 @@ def _remember(delta: DeltaTable, day: int) -> None:
             schema=delta.schema(),
             partition_by=delta.metadata().partition_columns,
             commit_properties=_transaction(VACUUM, day),
+            post_commithook_properties=LOG_STAYS,
         )
     except CommitFailedError:
         log.info("another run has vacuumed as well")

@@ -19,6 +19,7 @@ from deltalake import (
     CommitProperties,
     DeltaTable,
     Field,
+    PostCommitHookProperties,
     Schema,
     Transaction,
     WriterProperties,
@@ -58,6 +59,11 @@ FILE_VERSION = 1
 """The version in a capture file's transaction: a file is refined once, so it never grows."""
 TOKEN_MARGIN_S = 600
 """A handle whose token ends sooner is opened anew: a commit may take minutes."""
+
+LOG_STAYS = PostCommitHookProperties(cleanup_expired_logs=False)
+"""delta-rs would list the whole log after each commit (a month of it is hundreds of thousands of files) to find what
+expired; `maintain_lake` does so once a day.
+"""
 
 COMPRESSED = WriterProperties(compression="ZSTD", compression_level=1)
 
@@ -129,6 +135,7 @@ class DeltaTables:
                         schema=handle.delta.schema(),
                         partition_by=handle.delta.metadata().partition_columns,
                         commit_properties=_transactions({key: FILE_VERSION}, expires=expires),
+                        post_commithook_properties=LOG_STAYS,
                     )
                 except CommitFailedError as error:
                     log.info("%s: attempt %d to commit %s: %s", table, attempt, key, _words(error))
@@ -412,6 +419,7 @@ class TableWriter:
                 mode="append",
                 writer_properties=COMPRESSED,
                 commit_properties=_transactions(seen, expires=False),
+                post_commithook_properties=LOG_STAYS,
             )
 
     @contextmanager

@@ -17,7 +17,8 @@ from shared.domain.promotions import ContactPolicy, PresenceParameters, Promotio
 from shared.domain.reference import CatalogueEntry, ReferenceData, version_in_force
 from shared.domain.stores import StoreTable
 from shared.errors import CaptureFileUnreadable, LakeConflict, LakeUnavailable
-from shared.medallion.bronze import CAPTURED
+from shared.medallion.bronze import CAPTURED, CapturePath
+from shared.medallion.captures import CaptureProperties
 from shared.medallion.device_keys import DeviceKeys
 from shared.medallion.gold import Difference
 from shared.medallion.periods import Grain, Periods
@@ -29,6 +30,7 @@ NOON = datetime(2026, 3, 29, 12, tzinfo=UTC)
 HUBS = HubNames("dev-readfrom", "dev-writeto", "dev-decisions")
 KEYS = DeviceKeys([DeviceKey("k1", b"a secret of 16 bytes or more")])
 REMEMBERED = timedelta(days=37)
+WINDOW = timedelta(minutes=1)
 
 
 def at(instant: datetime, hub: str = HUBS.pings, partition_id: int = 0) -> str:
@@ -111,6 +113,9 @@ class FakeCaptures:
             raise CaptureFileUnreadable(f"{path} is not there")
         self.reads += 1
         yield from read_frames(path, [self.files[path]], frame_rows=self.frame_rows)
+
+    def properties(self, path: str) -> CaptureProperties:
+        return CaptureProperties(len(self.files[path]), CapturePath.parse(path).window_start + WINDOW)
 
 
 # Reference data

@@ -7,6 +7,7 @@ without zero padding, in whole seconds, UTC. The first years' schema has no null
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import polars as pl
 from azure.core.exceptions import AzureError, ResourceNotFoundError
@@ -17,6 +18,7 @@ from shared.adapters.azure_clients import is_transient
 from shared.adapters.capture_records import RecordReader, Records, SchemaNotRead, TimeNotRead, record_reader
 from shared.errors import CaptureFileUnreadable, LakeUnavailable
 from shared.medallion.bronze import CAPTURED, CapturePath
+from shared.medallion.captures import CaptureProperties
 from shared.medallion.tables import INSTANT
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,15 @@ class CaptureContainer:
         """
         yield from read_frames(path, self._pieces(path))
 
+    def properties(self, path: str) -> CaptureProperties:
+        """How large the file is, and when it was last modified.
+
+        Raises CaptureFileUnreadable for a file that is not there, LakeUnavailable when the storage does not answer.
+        """
+        with _faults(path):
+            blob = self._container.get_blob_client(path).get_blob_properties()
+        return CaptureProperties(blob.size, blob.last_modified)
+
     def sizes(self, hub: str) -> dict[CapturePath, int]:
         """The capture files of a hub, in whatever order, with their sizes in bytes.
 
@@ -59,14 +70,21 @@ class CaptureContainer:
             raise
 
     def _pieces(self, path: str) -> Iterator[bytes]:
-        try:
+        with _faults(path):
             yield from self._container.download_blob(path).chunks()
-        except ResourceNotFoundError as error:
-            raise CaptureFileUnreadable(f"{path} is not there (any more)") from error
-        except AzureError as error:
-            if is_transient(error):
-                raise LakeUnavailable(f"{path} could not be read: {error}") from error
-            raise
+
+
+@contextmanager
+def _faults(path: str) -> Iterator[None]:
+    """Say in our words what kept the storage from giving the file."""
+    try:
+        yield
+    except ResourceNotFoundError as error:
+        raise CaptureFileUnreadable(f"{path} is not there (any more)") from error
+    except AzureError as error:
+        if is_transient(error):
+            raise LakeUnavailable(f"{path} could not be read: {error}") from error
+        raise
 
 
 def read_frames(name: str, pieces: Iterable[bytes], *, frame_rows: int = FRAME_ROWS) -> Iterator[pl.DataFrame]:

@@ -1,14 +1,16 @@
-"""Offers and decisions on the wire: CloudEvents 1.0, in the one definition that writes them and reads them back.
+"""Offers, decisions and receipts on the wire: CloudEvents 1.0, in the one definition that writes and reads them.
 
 Distances are metres, instants RFC 3339 in UTC. The same value gives the same bytes.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 SOURCE = "footfall/evaluate_proximity"
+DECISION_TYPE: Final = "footfall.decision.v1"
+RECEIPT_TYPE: Final = "footfall.receipt.v1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -96,3 +98,31 @@ class DecisionEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     time: Instant
     datacontenttype: str = "application/json"
     data: DecisionData
+
+
+class ReceiptData(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """`data` of a receipt: what became of an offer's delivery, after so many attempts."""
+
+    offer_id: str
+    device_id: str
+    store_id: str
+    promotion_id: str
+    offered_at: Instant
+    """The offer's `time`."""
+    outcome: Literal["delivered", "expired", "given_up"]
+    attempts: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    status: Annotated[int, msgspec.Meta(ge=100, le=999)] | None
+    """The last HTTP status of the receiver; None where none came."""
+
+
+class ReceiptEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A receipt as it lies on the decisions hub; `subject` is the device, `time` when the delivery had ended."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    source: str = "footfall/deliver_offers"
+    type: Literal["footfall.receipt.v1"]
+    subject: str = ""
+    time: Instant
+    datacontenttype: str = "application/json"
+    data: ReceiptData

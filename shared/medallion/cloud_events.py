@@ -1,6 +1,6 @@
-"""CloudEvents 1.0 of one type, decoded from captured bodies: values, or rejected rows with what was wrong."""
+"""CloudEvents 1.0, decoded from captured bodies: values, or rejected rows with what was wrong."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,23 +23,55 @@ class Decoded[T]:
     rejected: list[RejectedPing]
 
 
-def decode[T](bodies: Sequence[bytes | None], decoder: msgspec.json.Decoder[T]) -> Decoded[T]:
-    """Decode each body strictly; what is not understood is rejected, with the path and what would be valid."""
+class _Typed(msgspec.Struct, gc=False):
+    """The one field that says how to read the others."""
+
+    type: str
+
+
+_TYPED = msgspec.json.Decoder(_Typed)
+
+
+def decode[T](
+    bodies: Sequence[bytes | None], decoder: msgspec.json.Decoder[T], chosen: Iterable[int] | None = None
+) -> Decoded[T]:
+    """Decode each body (of the *chosen* rows) strictly; what is not understood is rejected, saying where and why."""
     rows: list[int] = []
     events: list[T] = []
     rejected: list[RejectedPing] = []
-    for row, body in enumerate(bodies):
+    for row in range(len(bodies)) if chosen is None else chosen:
+        body = bodies[row]
         if body is None:
-            rejected.append(RejectedPing(row, Reason.NOT_UNDERSTOOD, "the event has no body"))
+            rejected.append(_not_understood(row, "the event has no body"))
             continue
         try:
             event = decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            rejected.append(RejectedPing(row, Reason.NOT_UNDERSTOOD, _clipped(str(error))))
+            rejected.append(_not_understood(row, str(error)))
         else:
             rows.append(row)
             events.append(event)
     return Decoded(rows, events, rejected)
+
+
+def rows_by_type(
+    bodies: Sequence[bytes | None], types: Sequence[str]
+) -> tuple[dict[str, list[int]], list[RejectedPing]]:
+    """The rows of each type of event on a hub that carries several, and what is of none of them, rejected."""
+    typed = decode(bodies, _TYPED)
+    rows: dict[str, list[int]] = {name: [] for name in types}
+    rejected = typed.rejected
+    for row, event in zip(typed.rows, typed.events, strict=True):
+        if event.type in rows:
+            rows[event.type].append(row)
+        else:
+            valid = ", ".join(types)
+            rejected.append(_not_understood(row, f"type is none of {valid}: {event.type!r}"))
+    return rows, rejected
+
+
+def _not_understood(row: int, detail: str) -> RejectedPing:
+    return RejectedPing(row, Reason.NOT_UNDERSTOOD, _clipped(detail))
 
 
 def _clipped(text: str) -> str:

@@ -1,6 +1,6 @@
 """silver.decisions: one row for each time that a decision was published; readers count distinct decision ids."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import polars as pl
@@ -50,9 +50,9 @@ DECISIONS = silver_table(
 _DECODER = msgspec.json.Decoder(DecisionEvent)
 
 
-def decode_decisions(bodies: Sequence[bytes | None]) -> Decoded[DecisionEvent]:
-    """The bodies of a frame of the decisions hub."""
-    return decode(bodies, _DECODER)
+def decode_decisions(bodies: Sequence[bytes | None], rows: Iterable[int] | None = None) -> Decoded[DecisionEvent]:
+    """The bodies (of those *rows*) of a frame of the decisions hub, taken for decisions."""
+    return decode(bodies, _DECODER, rows)
 
 
 def refine_decisions(

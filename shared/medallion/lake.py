@@ -2,6 +2,7 @@
 
 from shared.medallion.aggregated_trips import AGGREGATED_TRIPS
 from shared.medallion.assignments import ASSIGNMENTS
+from shared.medallion.captures import CAPTURES
 from shared.medallion.data_quality_hourly import DATA_QUALITY_HOURLY
 from shared.medallion.decisions import DECISIONS
 from shared.medallion.gold import Derived
@@ -11,6 +12,7 @@ from shared.medallion.offers_hourly import OFFERS_HOURLY
 from shared.medallion.pings import PINGS
 from shared.medallion.promotion_daily import PROMOTION_DAILY
 from shared.medallion.quarantine import BODIES
+from shared.medallion.receipts import RECEIPTS
 from shared.medallion.store_daily import STORE_DAILY
 from shared.medallion.store_hourly import STORE_HOURLY
 from shared.medallion.tables import Layer
@@ -32,4 +34,7 @@ DERIVED_TABLES: tuple[Derived, ...] = (
 
 GOLD_TABLES = tuple(derived.table for derived in DERIVED_TABLES if derived.table.layer is Layer.GOLD)
 
-LAKE_TABLES = (PINGS, GPS_ENRICHED, OFFERS, DECISIONS, BODIES, *(derived.table for derived in DERIVED_TABLES))
+CAPTURED_TABLES = (PINGS, GPS_ENRICHED, OFFERS, DECISIONS, RECEIPTS, BODIES)
+"""What capture files are refined into; the ledger says which file is in all of its tables."""
+
+LAKE_TABLES = (*CAPTURED_TABLES, CAPTURES, *(derived.table for derived in DERIVED_TABLES))

@@ -1,13 +1,13 @@
 """Bronze to silver: one capture file into its tables, once, however often and by however many workers it is delivered.
 
-Each table gets the file's rows in one commit that carries the file's path as an application transaction; a table that
-has the file is skipped. The tables of a hub are committed in a fixed order, and a file is done when the last one has
-it, which it gets even without a row. So a worker that dies between two commits leaves the file undone, and the next
-delivery adds what is missing and nothing twice: rows depend on the file and on the reference version in force when each
-event was enqueued, never on the clock.
+Each table gets the file's rows, if it has any, in one commit that carries the file's path as an application
+transaction; a table that has the file is skipped. The ledger (silver.captures) is committed last, for every file with
+an event: a file is done when the ledger has it. So a worker that dies between two commits leaves the file undone, and
+the next delivery reads it again and adds what is missing and nothing twice: rows depend on the file and on the
+reference version in force when each event was enqueued, never on the clock. Only the ledger's own row does, and nothing
+is computed twice from that.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -17,11 +17,13 @@ from typing import ClassVar, Protocol
 
 import polars as pl
 
-from shared.domain.events import microseconds
+from shared.domain.events import DECISION_TYPE, RECEIPT_TYPE, instant, microseconds
 from shared.domain.pings import decode_pings
 from shared.domain.reference import ReferenceData
 from shared.errors import CaptureFileTooOld, CaptureFileUnreadable
 from shared.medallion.bronze import CapturePath
+from shared.medallion.captures import CAPTURES, CaptureContents, CaptureProperties, ledger_row
+from shared.medallion.cloud_events import rows_by_type
 from shared.medallion.decisions import DECISIONS, decode_decisions, refine_decisions
 from shared.medallion.device_keys import DeviceKeys
 from shared.medallion.event_dates import NO_ZONE
@@ -29,10 +31,9 @@ from shared.medallion.gps_enriched import GPS_ENRICHED, enrich
 from shared.medallion.offers import OFFERS, decode_offers, refine_offers
 from shared.medallion.pings import PINGS, Repeats, refine_pings
 from shared.medallion.quarantine import BODIES, quarantine
+from shared.medallion.receipts import RECEIPTS, decode_receipts, refine_receipts
 from shared.medallion.tables import Table
 from shared.workflows.sightings import ReferenceSource
-
-log = logging.getLogger(__name__)
 
 Rows = dict[Table, pl.DataFrame]
 """What one frame of a capture file means for each table of its hub."""
@@ -43,6 +44,10 @@ class CaptureFiles(Protocol):
 
     def frames(self, path: str) -> Iterable[pl.DataFrame]:
         """The captured events in order, as frames (shared.medallion.bronze.CAPTURED) of bounded size."""
+        ...
+
+    def properties(self, path: str) -> CaptureProperties:
+        """How large the file is, and when it was written."""
         ...
 
 
@@ -74,7 +79,7 @@ class Refinement(Protocol):
     """How the captures of one hub become rows; made anew for each file."""
 
     tables: ClassVar[tuple[Table, ...]]
-    """In the order in which they are committed; a file that the last one has is done."""
+    """In the order in which they are committed; the ledger comes after them."""
 
     def refine(self, captured: pl.DataFrame) -> Rows:
         """The rows of the next frame of the file."""
@@ -120,24 +125,26 @@ class RefineOffers:
 
 
 class RefineDecisions:
-    """The decisions hub: decisions, and what is none."""
+    """The decisions hub: decisions, receipts, and what is neither."""
 
-    tables: ClassVar[tuple[Table, ...]] = (BODIES, DECISIONS)
+    tables: ClassVar[tuple[Table, ...]] = (BODIES, RECEIPTS, DECISIONS)
 
     def __init__(self, file: CapturePath, keys: DeviceKeys, references: ReferenceSource) -> None:
         self._file, self._keys, self._references = file, keys, references
 
     def refine(self, captured: pl.DataFrame) -> Rows:
         """The rows of the next frame of the file."""
-        decoded = decode_decisions(captured["body"].to_list())
-        zones = zones_at(
-            [event.time for event in decoded.events],
-            [event.data.store_id for event in decoded.events],
-            self._references,
-        )
+        bodies = captured["body"].to_list()
+        rows, rejected = rows_by_type(bodies, (DECISION_TYPE, RECEIPT_TYPE))
+        decisions, receipts = decode_decisions(bodies, rows[DECISION_TYPE]), decode_receipts(bodies, rows[RECEIPT_TYPE])
+        decided = [(event.time, event.data.store_id) for event in decisions.events]
+        offered = [(event.data.offered_at, event.data.store_id) for event in receipts.events]
+        zones = zones_at([*decided, *offered], self._references)
+        of_decisions, of_receipts = zones.head(len(decided)), zones.slice(len(decided))
         return {
-            BODIES: quarantine(captured, decoded.rejected, self._file),
-            DECISIONS: refine_decisions(captured, decoded, zones, self._file, self._keys),
+            BODIES: quarantine(captured, [*rejected, *decisions.rejected, *receipts.rejected], self._file),
+            RECEIPTS: refine_receipts(captured, receipts, of_receipts, self._file, self._keys),
+            DECISIONS: refine_decisions(captured, decisions, of_decisions, self._file, self._keys),
         }
 
 
@@ -158,14 +165,14 @@ def by_version(pings: pl.DataFrame, references: ReferenceSource) -> Iterator[tup
         yield reference, pings.filter(version == name)
 
 
-def zones_at(times: Sequence[datetime], store_ids: Sequence[str | None], references: ReferenceSource) -> pl.Series:
-    """The time zone of each store at that time, by the version in force then; NO_ZONE of one that it does not have."""
-    instants = [microseconds(time) for time in times]
+def zones_at(events: Sequence[tuple[datetime, str | None]], references: ReferenceSource) -> pl.Series:
+    """The time zone of each store at a time, by the version in force then; NO_ZONE of one that it does not have."""
+    stores = [(microseconds(time), store_id) for time, store_id in events]
+    instants = {instant for instant, _ in stores}
     if instants:
         references.refresh(max(instants))
-    in_force = {instant: references.version_for(instant) for instant in set(instants)}
-    zones = [_zone(in_force[instant], store_id) for instant, store_id in zip(instants, store_ids, strict=True)]
-    return pl.Series(zones, dtype=pl.String)
+    in_force = {instant: references.version_for(instant) for instant in instants}
+    return pl.Series([_zone(in_force[instant], store_id) for instant, store_id in stores], dtype=pl.String)
 
 
 def _zone(reference: ReferenceData, store_id: str | None) -> str:
@@ -216,7 +223,7 @@ class Refiner:
     remembered: timedelta
     """How long the lake remembers which files it has (delta.setTransactionRetentionDuration)."""
     clock: Callable[[], int]
-    """Now, in microseconds since 1970 UTC; asked for nothing but a file's age."""
+    """Now, in microseconds since 1970 UTC; asked for nothing but a file's age and the ledger."""
 
     def refine(self, path: str) -> RefineReport:
         """Bring every table of the file's hub to have the file.
@@ -227,21 +234,26 @@ class Refiner:
         file = CapturePath.parse(path)
         refinement = self._refinement(file)
         self._require_remembered(file)
-        *others, last = refinement.tables
-        if self.lake.has_file(last, path):
+        if self.lake.has_file(CAPTURES, path):
             return RefineReport(path, Status.ALREADY_DONE, 0, {})
-        missing = [*(table for table in others if not self.lake.has_file(table, path)), last]
+        missing = [table for table in refinement.tables if not self.lake.has_file(table, path)]
         with ExitStack() as stack:
             appends = {table: stack.enter_context(self.lake.append_file(table, path)) for table in missing}
-            events, rows = _collect(self.captures.frames(path), refinement, appends)
-            if not events:
+            contents, rows = _collect(self.captures.frames(path), refinement, appends)
+            if not contents.events:
                 return RefineReport(path, Status.EMPTY, 0, {})
+            properties = self.captures.properties(path)  # before any commit: what cannot be had must not leave a half
             committed = {
-                str(table): rows[table]
-                for table, append in appends.items()
-                if (rows[table] or table is last) and append.commit()
+                str(table): rows[table] for table, append in appends.items() if rows[table] and append.commit()
             }
-        return RefineReport(path, Status.REFINED if committed else Status.ALREADY_DONE, events, committed)
+        is_ours = self._enter(file, properties, contents) or bool(committed)
+        return RefineReport(path, Status.REFINED if is_ours else Status.ALREADY_DONE, contents.events, committed)
+
+    def _enter(self, file: CapturePath, properties: CaptureProperties, contents: CaptureContents) -> bool:
+        """Enter the file in the ledger; False if another worker did."""
+        with self.lake.append_file(CAPTURES, file.path) as entry:
+            entry.add(ledger_row(file, properties, contents, instant(self.clock())))
+            return entry.commit()
 
     def _refinement(self, file: CapturePath) -> Refinement:
         if file.hub == self.hubs.pings:
@@ -264,14 +276,14 @@ class Refiner:
 
 def _collect(
     frames: Iterable[pl.DataFrame], refinement: Refinement, appends: dict[Table, Append]
-) -> tuple[int, dict[Table, int]]:
-    """Add each frame's rows to the tables that lack the file; how many events were read, and rows added by table."""
-    events, rows = 0, dict.fromkeys(appends, 0)
+) -> tuple[CaptureContents, dict[Table, int]]:
+    """Add each frame's rows to the tables that lack the file; what was read, and the rows added by table."""
+    contents, rows = CaptureContents(), dict.fromkeys(appends, 0)
     for captured in frames:
-        events += captured.height
+        contents.count(captured)
         refined = refinement.refine(captured)
         for table, append in appends.items():
             if refined[table].height:
                 append.add(refined[table])
                 rows[table] += refined[table].height
-    return events, rows
+    return contents, rows

@@ -4,26 +4,29 @@ import json
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
+import msgspec
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain.decision import Decision, DecisionReason, Outcome, SeenPing
-from shared.domain.events import microseconds
+from shared.domain.events import RECEIPT_TYPE, ReceiptData, ReceiptEvent, microseconds
 from shared.domain.promotions import Transition
 from shared.errors import CaptureFileTooOld, CaptureFileUnreadable, LakeUnavailable, ReferenceUnavailable
+from shared.medallion.captures import CAPTURES, CaptureProperties
 from shared.medallion.decisions import DECISIONS
 from shared.medallion.gps_enriched import GPS_ENRICHED
-from shared.medallion.offers import OFFERS
 from shared.medallion.pings import PINGS
 from shared.medallion.quarantine import BODIES
+from shared.medallion.receipts import RECEIPTS
 from shared.workflows.messages import encode_decision
 from shared.workflows.refine import Status
 from tests.fakes_lake import (
     HUBS,
     NOON,
     REMEMBERED,
+    WINDOW,
     FakeCaptures,
     FakeLake,
     FakeReferences,
@@ -86,24 +89,58 @@ def test_a_file_that_is_delivered_again_is_not_even_read():
     assert (again.status, again.rows, files.reads) == (Status.ALREADY_DONE, {}, 1)
 
 
-def test_the_tables_are_committed_in_order_and_the_last_one_says_that_the_file_is_done():
+def test_the_ledger_is_committed_after_every_table_and_says_that_the_file_is_done():
     lake = FakeLake()
     refiner(lake, captures(), HERE).refine(PATH)
-    assert lake.committed == ["quarantine.bodies", "silver.gps_enriched", "silver.pings"]
+    assert lake.committed == ["quarantine.bodies", "silver.gps_enriched", "silver.pings", "silver.captures"]
 
 
-@pytest.mark.parametrize("commits", [0, 1, 2])
+def test_the_ledger_says_what_the_file_held_and_when_it_was_captured_and_refined():
+    lake, refined_at, last = FakeLake(), NOON + timedelta(hours=2, microseconds=7), NOON + timedelta(seconds=50)
+    file = capture_file(
+        [record(0, ping(), last), record(1, b"bad", NOON), record(2, None, NOON + timedelta(seconds=9))]
+    )
+    refiner(lake, FakeCaptures({PATH: file}, frame_rows=2), HERE, now=refined_at).refine(PATH)
+    assert lake.rows(CAPTURES).rows(named=True) == [
+        {
+            "hub": "dev-readfrom",
+            "partition_id": "0",
+            "source_file": PATH,
+            "capture_date": NOON.date(),
+            "window_start": NOON,
+            "captured_at": NOON + WINDOW,
+            "refined_at": refined_at,
+            "bytes": len(file),
+            "events": 3,
+            "first_enqueued_at": NOON,
+            "last_enqueued_at": last,
+        }
+    ]
+
+
+@pytest.mark.parametrize("commits", [0, 1, 2, 3])
 def test_a_worker_that_dies_between_two_commits_is_made_good_by_the_next_delivery(commits):
     whole, lake = FakeLake(), FakeLake(crash_after=commits)
     refiner(whole, captures(), HERE).refine(PATH)
     with pytest.raises(LakeUnavailable):
         refiner(lake, captures(), HERE).refine(PATH)
-    assert not lake.has_file(PINGS, PATH), "nobody may take the file for done"
+    assert not lake.has_file(CAPTURES, PATH), "nobody may take the file for done"
     lake.crash_after = None
     report = refiner(lake, captures(), HERE).refine(PATH)
-    assert len(report.rows) == 3 - commits
-    assert all(lake.rows(table).equals(whole.rows(table)) for table in TABLES)
+    assert (report.status, len(report.rows)) == (Status.REFINED, 3 - commits)
+    assert all(lake.rows(table).equals(whole.rows(table)) for table in (*TABLES, CAPTURES))
     assert refiner(lake, captures(), HERE).refine(PATH).status is Status.ALREADY_DONE
+
+
+def test_a_file_of_which_the_storage_does_not_tell_the_size_commits_nothing():
+    class Gone(FakeCaptures):
+        def properties(self, path: str) -> CaptureProperties:
+            raise LakeUnavailable(f"no answer about {path}")
+
+    lake = FakeLake()
+    with pytest.raises(LakeUnavailable):
+        refiner(lake, Gone(captures().files), HERE).refine(PATH)
+    assert lake.committed == []
 
 
 @given(st.lists(st.sampled_from((ping("a"), ping("b", 10.0), b"bad", None)), max_size=12), st.lists(st.integers(0, 3)))
@@ -123,8 +160,9 @@ def test_whatever_deaths_and_redeliveries_each_event_is_there_once(bodies, death
 def test_a_file_of_which_no_ping_can_be_used_is_done_all_the_same():
     lake = FakeLake()
     report = refiner(lake, captures([b"bad"]), HERE).refine(PATH)
-    assert report.rows == {"quarantine.bodies": 1, "silver.pings": 0}
-    assert lake.has_file(PINGS, PATH)
+    assert report.rows == {"quarantine.bodies": 1}
+    assert lake.has_file(CAPTURES, PATH)
+    assert refiner(lake, captures(), HERE).refine(PATH).status is Status.ALREADY_DONE
 
 
 def test_an_empty_window_leaves_no_trace():
@@ -166,15 +204,50 @@ def test_a_decision_has_the_dates_at_its_store_by_the_version_in_force_when_it_w
     assert references.refreshed_to_us == microseconds(at_21)
 
 
-def test_offers_and_decisions_go_to_their_tables_and_what_is_none_to_quarantine():
+def test_what_is_no_event_of_its_hub_is_quarantined():
     offers, decisions = at(NOON, HUBS.offers), at(NOON, HUBS.decisions)
     data = capture_file([record(0, b"no event of ours")])
     files, lake = FakeCaptures({offers: data, decisions: data}), FakeLake()
-    for path, table in ((offers, OFFERS), (decisions, DECISIONS)):
-        report = refiner(lake, files, HERE).refine(path)
-        assert report.rows == {"quarantine.bodies": 1, str(table): 0}
-        assert lake.has_file(table, path)
+    for path in (offers, decisions):
+        assert refiner(lake, files, HERE).refine(path).rows == {"quarantine.bodies": 1}
+        assert lake.has_file(CAPTURES, path)
     assert lake.rows(BODIES)["reason"].to_list() == ["not_understood"] * 2
+
+
+def receipt_event(offered_at: datetime, store_id: str) -> bytes:
+    data = ReceiptData(
+        offer_id="o",
+        device_id="shopper",
+        store_id=store_id,
+        promotion_id="p",
+        offered_at=offered_at,
+        outcome="delivered",
+        attempts=1,
+        status=200,
+    )
+    return msgspec.json.encode(ReceiptEvent(id="r", type=RECEIPT_TYPE, time=offered_at, data=data))
+
+
+def test_decisions_and_receipts_of_one_hub_go_to_their_tables_each_with_the_date_at_its_own_store():
+    tokyo = STORE | {"store_id": "t", "time_zone": "Asia/Tokyo"}
+    then = datetime(2026, 3, 29, 20, tzinfo=UTC)
+    bodies = [
+        receipt_event(then, "t"),
+        decision_event(then, "s"),
+        b"bad",
+        receipt_event(then, "s"),
+        b'{"type":"other"}',
+    ]
+    path, lake = at(then, HUBS.decisions), FakeLake()
+    files = FakeCaptures({path: capture_file([record(row, body, then) for row, body in enumerate(bodies)])})
+    refiner(lake, files, FakeReferences.always(reference("v1", [STORE, tokyo])), now=then).refine(path)
+    assert lake.rows(RECEIPTS).select("sequence_number", "event_date").rows() == [
+        (0, date(2026, 3, 30)),
+        (3, date(2026, 3, 29)),
+    ]
+    assert lake.rows(DECISIONS).select("sequence_number", "event_date").rows() == [(1, date(2026, 3, 29))]
+    assert sorted(lake.rows(BODIES)["sequence_number"]) == [2, 4]
+    assert lake.committed == ["quarantine.bodies", "silver.receipts", "silver.decisions", "silver.captures"]
 
 
 def test_a_file_that_the_lake_may_have_forgotten_is_refused_with_its_reason():

@@ -3,9 +3,10 @@
 import hashlib
 import hmac
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import product
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -13,20 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain.decision import Decision, DecisionReason, Offer, Outcome, SeenPing
+from shared.domain.events import DECISION_TYPE, RECEIPT_TYPE, ReceiptEvent
 from shared.domain.local_time import ALL_DAYS, DayWindow, WeeklyHours, Window, local_date, local_time
 from shared.domain.pings import PingBatch, Reason, RejectedPing
 from shared.domain.promotions import Promotion, StoreSelector, Transition
 from shared.domain.reference import ReferenceData
 from shared.errors import CaptureFileUnreadable, ConfigurationError
 from shared.medallion.bronze import CapturePath
+from shared.medallion.cloud_events import rows_by_type
 from shared.medallion.decisions import DECISIONS, decode_decisions, refine_decisions
 from shared.medallion.device_keys import DeviceKeys
 from shared.medallion.event_dates import event_dates
 from shared.medallion.gps_enriched import GPS_ENRICHED, NO_PROMOTION, best_promotion, enrich
-from shared.medallion.lake import LAKE_TABLES
+from shared.medallion.lake import CAPTURED_TABLES, LAKE_TABLES
 from shared.medallion.offers import OFFERS, decode_offers, refine_offers
 from shared.medallion.pings import PINGS, Repeats, refine_pings
 from shared.medallion.quarantine import BODIES, quarantine
+from shared.medallion.receipts import RECEIPTS, decode_receipts, refine_receipts
 from shared.medallion.tables import INSTANT, PROVENANCE, Layer
 from shared.settings import DeviceKey
 from shared.workflows.messages import encode_decision, encode_offer
@@ -102,12 +106,15 @@ def test_every_silver_row_says_where_it_came_from():
 
 
 @pytest.mark.parametrize("table", LAKE_TABLES, ids=str)
-def test_silver_tables_carry_their_provenance_and_no_table_but_the_quarantine_holds_what_a_device_sent(table):
+def test_no_table_but_the_quarantine_holds_what_a_device_sent(table):
     assert "device_id" not in table.schema
     assert ("body" in table.schema) == (table.layer is Layer.QUARANTINE)
-    if table.layer is not Layer.GOLD:
-        assert PROVENANCE.items() <= dict(table.schema).items()
-        assert table.partition_by == "capture_date"
+
+
+@pytest.mark.parametrize("table", CAPTURED_TABLES, ids=str)
+def test_what_capture_files_are_refined_into_carries_its_provenance(table):
+    assert PROVENANCE.items() <= dict(table.schema).items()
+    assert table.partition_by == "capture_date"
 
 
 # device_key
@@ -418,6 +425,90 @@ def test_a_decision_as_it_is_published_becomes_its_row(made):
     assert "shopper" not in map(str, row.values())
 
 
+RECEIPT = {
+    "specversion": "1.0",
+    "id": "r1",
+    "source": "footfall/deliver_offers",
+    "type": "footfall.receipt.v1",
+    "subject": "shopper",
+    "time": "2026-03-29T12:00:09Z",
+    "datacontenttype": "application/json",
+    "data": {
+        "offer_id": "o1",
+        "device_id": "shopper",
+        "store_id": "near",
+        "promotion_id": "p1",
+        "offered_at": "2026-03-29T23:30:00+01:00",
+        "outcome": "delivered",
+        "attempts": 2,
+        "status": 204,
+    },
+}
+
+
+def receipt(**data: object) -> bytes:
+    return json.dumps(RECEIPT | {"data": RECEIPT["data"] | data}).encode()  # type: ignore[operator]
+
+
+def test_a_receipt_becomes_its_row():
+    body = receipt()
+    row = refine_receipts(captured([body]), decode_receipts([body]), pl.Series(["Asia/Tokyo"]), FILE, KEYS)
+    assert row.schema == RECEIPTS.schema
+    assert row.row(0, named=True) == {
+        "receipt_id": "r1",
+        "receipt_at": NOON + timedelta(seconds=9),
+        "device_key": KEYS.key(["shopper"], np.array([us(NOON)]))[0],
+        "offer_id": "o1",
+        "store_id": "near",
+        "promotion_id": "p1",
+        "outcome": "delivered",
+        "attempts": 2,
+        "status": 204,
+        "offered_at": datetime(2026, 3, 29, 22, 30, tzinfo=UTC),
+        "event_date": date(2026, 3, 30),
+        **{name: row[name].item() for name in PROVENANCE},
+    }
+
+
+@pytest.mark.parametrize("outcome", ["delivered", "expired", "given_up"])
+def test_a_receipt_may_lack_the_status_of_a_receiver_that_never_answered(outcome):
+    (event,) = decode_receipts([receipt(outcome=outcome, attempts=0, status=None)]).events
+    assert (event.data.outcome, event.data.attempts, event.data.status) == (outcome, 0, None)
+    assert msgspec.json.decode(msgspec.json.encode(event), type=ReceiptEvent) == event
+
+
+@pytest.mark.parametrize(
+    ("wrong", "detail"),
+    [
+        ({"outcome": "sent"}, "outcome"),
+        ({"attempts": -1}, "attempts"),
+        ({"attempts": "2"}, "attempts"),
+        ({"status": 20}, "status"),
+        ({"offered_at": "2026-03-29T12:00:00"}, "offered_at"),
+        ({"store_id": None}, "store_id"),
+    ],
+    ids=str,
+)
+def test_a_receipt_that_is_not_as_agreed_is_rejected_and_says_where(wrong, detail):
+    (rejected,) = decode_receipts([receipt(**wrong)]).rejected
+    assert f"`$.data.{detail}`" in rejected.detail
+
+
+def test_the_bodies_of_the_decisions_hub_are_told_apart_by_their_type():
+    bodies = [receipt(), encode_decision(decision()).encode(), receipt(), None, b"x", json.dumps(OFFER).encode(), b"{}"]
+    rows, rejected = rows_by_type(bodies, (DECISION_TYPE, RECEIPT_TYPE))
+    assert rows == {DECISION_TYPE: [1], RECEIPT_TYPE: [0, 2]}
+    assert sorted(item.row for item in rejected) == [3, 4, 5, 6]
+    details = {item.row: item.detail for item in rejected}
+    assert details[5] == "type is none of footfall.decision.v1, footfall.receipt.v1: 'footfall.offer.v1'"
+    assert "`type`" in details[6]
+
+
+def test_an_endless_type_is_quoted_in_part():
+    (rejected,) = rows_by_type([json.dumps({"type": "x" * 100_000}).encode()], (DECISION_TYPE,))[1]
+    assert len(rejected.detail) <= 200
+
+
 OFFER = json.loads(encode_offer(Offer(decision(), Promotion("p1", 20.0, ""), "M", "L"), delivery_window_s=300))
 NOT_UNDERSTOOD = {
     "null body": None,
@@ -480,3 +571,4 @@ def test_an_empty_frame_gives_empty_tables():
     assert refine_offers(nothing, decode_offers([]), FILE, KEYS).schema == OFFERS.schema
     no_zones = pl.Series(dtype=pl.String)
     assert refine_decisions(nothing, decode_decisions([]), no_zones, FILE, KEYS).schema == DECISIONS.schema
+    assert refine_receipts(nothing, decode_receipts([]), no_zones, FILE, KEYS).schema == RECEIPTS.schema

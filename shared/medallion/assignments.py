@@ -65,11 +65,13 @@ ASSIGNMENTS = GoldTable(
                 "decision_id": pl.String(),
             }
         ),
-        partition_by=None,  # else what is earlier would be a file a day, for ever
+        partition_by="event_date",
     ),
     Grain.DAY,
     (Source(DECISIONS, "event_date"),),
     assign,
     remembers=True,
 )
-"""One row a promotion and device. `first_at` is decided_at of its first decision; `event_date` is the store's."""
+"""One row a promotion and device. `first_at` is decided_at of its first decision; `event_date` is the store's.
+
+By date, though what is earlier is then a file a day: of a table without partitions, each build would rewrite all."""

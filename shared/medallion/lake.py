@@ -13,6 +13,7 @@ from shared.medallion.pings import PINGS
 from shared.medallion.promotion_daily import PROMOTION_DAILY
 from shared.medallion.quarantine import BODIES
 from shared.medallion.receipts import RECEIPTS
+from shared.medallion.reference_tables import PROMOTION_VERSIONS, STORE_VERSIONS
 from shared.medallion.store_daily import STORE_DAILY
 from shared.medallion.store_hourly import STORE_HOURLY
 from shared.medallion.tables import Layer
@@ -37,4 +38,10 @@ GOLD_TABLES = tuple(derived.table for derived in DERIVED_TABLES if derived.table
 CAPTURED_TABLES = (PINGS, GPS_ENRICHED, OFFERS, DECISIONS, RECEIPTS, BODIES)
 """What capture files are refined into; the ledger says which file is in all of its tables."""
 
-LAKE_TABLES = (*CAPTURED_TABLES, CAPTURES, *(derived.table for derived in DERIVED_TABLES))
+LAKE_TABLES = (
+    *CAPTURED_TABLES,
+    CAPTURES,
+    STORE_VERSIONS,
+    PROMOTION_VERSIONS,
+    *(derived.table for derived in DERIVED_TABLES),
+)

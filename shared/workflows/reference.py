@@ -227,6 +227,11 @@ class ReferenceCatalogue:
                 self._recent[entry] = self._with_changes(number)
             return self._recent[entry]
 
+    def load(self, version: str) -> ReferenceData:
+        """The data of a published version, in force or not. Raises ReferenceUnavailable when it cannot be read."""
+        with self._lock:
+            return self._version(version)
+
     def _with_changes(self, number: int) -> ReferenceData:
         """The version of that entry, knowing since when the geofences are as they are that changed of late."""
         changed_us: dict[str, int] = {}

@@ -13,7 +13,7 @@ from shared.errors import CaptureFileUnreadable
 
 MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
-PIECE_BYTES = 2 * 1024 * 1024
+PIECE_BYTES = 4 * 1024 * 1024
 """About how many bytes of a block are handed on at once."""
 MOST_METADATA_BYTES = 1024 * 1024
 MOST_VARINT_BYTES = 10
@@ -73,7 +73,7 @@ class Block:
     """A block: how many records it holds, and their bytes in pieces, uncompressed. Read them before the next block."""
 
     count: int
-    pieces: Iterator[bytes]
+    pieces: Iterator[bytes | memoryview]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +131,14 @@ def _read_blocks(stream: ByteStream, codec: str, sync: bytes) -> Iterator[Block]
             raise stream.unreadable("a block does not end with the file's sync marker")
 
 
-def _pieces(stream: ByteStream, size: int) -> Iterator[bytes]:
+def _pieces(stream: ByteStream, size: int) -> Iterator[memoryview]:
     while size:
         piece = stream.some(min(size, PIECE_BYTES))
         size -= len(piece)
-        yield bytes(piece)
+        yield piece
 
 
-def _inflated(stream: ByteStream, pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _inflated(stream: ByteStream, pieces: Iterator[memoryview]) -> Iterator[bytes]:
     """RFC 1951, as the codec says: without zlib's header; never more than PIECE_BYTES at once."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:

@@ -117,7 +117,7 @@ def _frame(records: Records) -> pl.DataFrame:
 def _read_block(stream: ByteStream, block: Block, reader: RecordReader) -> Iterator[Records]:
     left, rest = block.count, b""
     for piece in block.pieces:
-        rest += piece
+        rest = b"".join((rest, piece))
         while left:
             records = reader.read(rest, left)
             if not records.used:

@@ -29,10 +29,10 @@ FIELDS = ("SequenceNumber", "Offset", "EnqueuedTimeUtc", "SystemProperties", "Pr
 NEEDED = ("SequenceNumber", "EnqueuedTimeUtc", "Body")
 
 _TIME = re.compile(rb"(\d\d?)/(\d\d?)/(\d{4}) (\d\d?):(\d\d):(\d\d) ([AP])M")
-_PADDING = 32
-"""Zero bytes behind a piece, so that a number that begins at its end can be looked at."""
 _SHORTEST_TIME, _LONGEST_TIME = len("1/1/2026 1:00:00 AM"), len("12/31/2026 12:00:00 AM")
 _MOST_MAP_STEPS = 200
+_MOST_SHAPES = 4
+"""So many shapes of the maps are looked for in a piece before the records that are left are walked entry by entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,21 +187,22 @@ class MarkReader:
 
     def read(self, piece: bytes, most: int) -> Records:
         """As many whole records as *piece* begins with, at most so many; none when the first is not whole."""
-        data = np.frombuffer(piece + bytes(_PADDING), dtype=np.uint8)
-        heads, tails = self._parse(data, len(piece))
+        if not piece:
+            return NO_RECORDS
+        data = np.frombuffer(piece, dtype=np.uint8)
+        heads, tails = self._parse(data)
         rows = _chain(heads, tails)[:most]
         if not rows.size:
             return self._slow.read(piece, most)
         return _columns(piece, data, heads, tails, rows)
 
-    def _parse(self, data: Bytes, size: int) -> tuple["_Heads", "_Tails"]:
-        starts, ends = _find_times(data, size)
-        cursor = _Cursor(data, size, ends)
-        _skip_map(cursor, self.layout.system_kinds)
-        _skip_map(cursor, self.layout.property_kinds)
+    def _parse(self, data: Bytes) -> tuple["_Heads", "_Tails"]:
+        starts, ends = _find_times(data)
+        cursor = _Cursor(data, ends)
+        _skip_maps(cursor, self.layout)
         body_start, body_length = _read_body(cursor, self.layout)
         tails = _Tails(starts, ends, body_start, body_length, cursor.at.copy(), cursor.is_good)
-        return _read_heads(data, size, tails), tails
+        return _read_heads(data, tails), tails
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,15 +229,15 @@ class _Heads:
 class _Cursor:
     """A position a row, moved over numbers and texts; a row that runs over the piece's end is no longer good."""
 
-    def __init__(self, data: Bytes, size: int, at: Longs) -> None:
-        self.data, self.size = data, size
+    def __init__(self, data: Bytes, at: Longs) -> None:
+        self.data, self.size = data, data.size
         self.at = at.astype(np.int64)
         self.is_good = np.ones(at.size, dtype=np.bool_)
 
     def number(self, rows: Longs) -> Longs:
         """An Avro long in each of the rows, which move behind it."""
         at = self.at[rows]
-        byte = self.data[at].astype(np.int64)
+        byte = self.data.take(at, mode="clip").astype(np.int64)  # what stands at the end is no number: the row goes bad
         value = byte & 0x7F
         at += 1
         going_on = np.flatnonzero(byte >= 0x80)
@@ -244,13 +245,17 @@ class _Cursor:
             if not going_on.size:
                 break
             # The ninth further byte has one bit that counts; numpy drops the others, as a 64-bit decoder does.
-            byte = self.data[np.minimum(at[going_on], self.size)].astype(np.int64)
+            byte = self.data.take(at[going_on], mode="clip").astype(np.int64)
             value[going_on] |= (byte & 0x7F) << shift
             at[going_on] += 1
             going_on = going_on[byte >= 0x80]
         self._move(rows, at)
         logical = (value.view(np.uint64) >> np.uint64(1)).view(np.int64)
         return logical ^ -(value & 1)
+
+    def skip_number(self, rows: Longs) -> None:
+        """Move the rows over a number that matters to nobody."""
+        self.number(rows)
 
     def text(self, rows: Longs) -> tuple[Longs, Longs]:
         """A text or bytes in each of the rows: where it starts and its length; the rows move behind it."""
@@ -269,9 +274,67 @@ class _Cursor:
         self.at[rows] = np.minimum(to, self.size)
 
 
-def _find_times(data: Bytes, size: int) -> tuple[Longs, Longs]:
+class _Watch(_Cursor):
+    """A cursor of one row that notes the bytes by which it found its way."""
+
+    def __init__(self, data: Bytes, at: Longs) -> None:
+        super().__init__(data, at)
+        self.noted: list[tuple[int, int]] = []
+        """Positions, and the bits that must be the same for the way to be the same."""
+
+    def number(self, rows: Longs) -> Longs:
+        return self._note(rows, 0xFF)
+
+    def skip_number(self, rows: Longs) -> None:
+        self._note(rows, 0x80)  # of any value, but of as many bytes
+
+    def _note(self, rows: Longs, bits: int) -> Longs:
+        start = int(self.at[0])
+        value = super().number(rows)
+        self.noted += [(at, bits) for at in range(start, int(self.at[0]))]
+        return value
+
+
+def _skip_maps(cursor: _Cursor, layout: Layout) -> None:
+    """Move every row over both maps.
+
+    The records of a file nearly all have the same keys, and values of the same lengths. So one is walked, and the
+    others are asked whether the lengths and branches in them are the same.
+    """
+    rows = np.arange(cursor.at.size)
+    for _ in range(_MOST_SHAPES):
+        if not rows.size:
+            return
+        rows = _skip_like_first(cursor, rows, layout)
+    _walk_maps(cursor, rows, layout)
+
+
+def _walk_maps(cursor: _Cursor, rows: Longs, layout: Layout) -> None:
+    _skip_map(cursor, rows, layout.system_kinds)
+    _skip_map(cursor, rows, layout.property_kinds)
+
+
+def _skip_like_first(cursor: _Cursor, rows: Longs, layout: Layout) -> Longs:
+    """Move the first of the rows, and all whose maps have the same shape; the others."""
+    first, others = rows[:1], rows[1:]
+    start = cursor.at[first]
+    watch = _Watch(cursor.data, start)
+    _walk_maps(watch, np.zeros(1, dtype=np.int64), layout)
+    cursor.at[first], cursor.is_good[first] = watch.at, watch.is_good
+    if not watch.is_good[0] or not others.size:
+        return others
+    positions, bits = np.array(watch.noted, dtype=np.int64).T
+    bits = bits.astype(np.uint8)
+    found = cursor.data.take(cursor.at[others][:, np.newaxis] + (positions - start), mode="clip")
+    is_alike: Flags = ((found & bits) == (cursor.data[positions] & bits)).all(axis=1)
+    cursor.skip(others[is_alike], int(watch.at[0] - start[0]))
+    unlike: Longs = others[~is_alike]
+    return unlike
+
+
+def _find_times(data: Bytes) -> tuple[Longs, Longs]:
     """Where each text that ends like ` 4:51:25 PM` and has its length in front starts and ends; in order."""
-    last = np.flatnonzero(data[:size] == ord("M"))
+    last = np.flatnonzero(data == ord("M"))
     last = last[last > _LONGEST_TIME]
     before = data[last - 1]
     last = last[
@@ -289,11 +352,10 @@ def _find_times(data: Bytes, size: int) -> tuple[Longs, Longs]:
     return start[is_time], last[is_time] + 1
 
 
-def _skip_map(cursor: _Cursor, kinds: Sequence[int]) -> None:
-    """Move every row over a map from texts to values of these kinds."""
+def _skip_map(cursor: _Cursor, rows: Longs, kinds: Sequence[int]) -> None:
+    """Move the rows over a map from texts to values of these kinds, entry by entry."""
     kind_of = np.array(kinds, dtype=np.int64)
     left = np.zeros(cursor.at.size, dtype=np.int64)
-    rows = np.arange(cursor.at.size)
     for _ in range(_MOST_MAP_STEPS):
         rows = _next_entries(cursor, rows, left)
         if not rows.size:
@@ -324,7 +386,7 @@ def _skip_values(cursor: _Cursor, rows: Longs, kind: Longs) -> None:
     """Move each row over a value of its kind."""
     for of_kind, skip in (
         (Kind.TEXT, cursor.text),
-        (Kind.NUMBER, cursor.number),
+        (Kind.NUMBER, cursor.skip_number),
         (Kind.DOUBLE, lambda doubles: cursor.skip(doubles, 8)),
     ):
         chosen = rows[kind == of_kind]
@@ -346,9 +408,9 @@ def _read_body(cursor: _Cursor, layout: Layout) -> tuple[Longs, Longs]:
     return start, length
 
 
-def _read_heads(data: Bytes, size: int, tails: _Tails) -> _Heads:
+def _read_heads(data: Bytes, tails: _Tails) -> _Heads:
     """The sequence number and the offset at the piece's front and behind every tail; the offset is of no use here."""
-    cursor = _Cursor(data, size, np.concatenate((np.zeros(1, dtype=np.int64), tails.end)))
+    cursor = _Cursor(data, np.concatenate((np.zeros(1, dtype=np.int64), tails.end)))
     rows = np.arange(cursor.at.size)
     sequence_number = cursor.number(rows)
     cursor.text(rows)
@@ -387,6 +449,8 @@ def _columns(piece: bytes, data: Bytes, heads: _Heads, tails: _Tails, rows: Long
 
 def _times(data: Bytes, start: Longs, length: Longs) -> Longs:
     """The times, each parsed once for the run of records that have it: they are whole seconds, in order."""
+    if start[-1] + _LONGEST_TIME > data.size:
+        data = np.concatenate((data, np.zeros(_LONGEST_TIME, np.uint8)))
     windows = np.lib.stride_tricks.sliding_window_view(data, _LONGEST_TIME)
     texts = windows[start] * (np.arange(_LONGEST_TIME) < length[:, np.newaxis])
     is_new = np.concatenate((np.ones(1, dtype=np.bool_), (texts[1:] != texts[:-1]).any(axis=1)))

@@ -23,11 +23,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from itertools import compress
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from shared.domain.rfc3339 import NO_INSTANT, instants_us
 
 MAX_BODY_BYTES = 4096
 MAX_ID_CHARACTERS = 128
@@ -104,22 +107,20 @@ def decode_pings(bodies: Sequence[bytes | None], enqueued_at_us: NDArray[np.int6
 
     Never raises, whatever the bytes. What becomes of a body depends on nothing but the body and its enqueued time.
     """
-    rows: list[int] = []
-    reports: list[_Report] = []
-    rejected: list[RejectedPing] = []
-    for row, body in enumerate(bodies):
-        report = _read(body)
-        if isinstance(report, _Fault):
-            rejected.append(_rejected(row, report))
-        else:
-            rows.append(row)
-            reports.append(report)
-    batch = _columns(np.array(rows, np.int64), reports, enqueued_at_us)
-    faults = _faults(batch, reports, enqueued_at_us[batch.row])
-    if not (faults or rejected):
+    reports, faults = _read_all(bodies)
+    rows = _rows_without(len(bodies), faults)
+    tracked_at_us = _tracked_at_us(reports, enqueued_at_us[rows])
+    is_told = tracked_at_us != NO_INSTANT
+    if not is_told.all():
+        faults |= {row: _fault_of(bodies[row]) for row in rows[~is_told].tolist()}
+        rows, tracked_at_us = rows[is_told], tracked_at_us[is_told]
+        reports = list(compress(reports, is_told.tolist()))
+    batch = _columns(rows, reports, tracked_at_us)
+    unfit = _unfit(batch, reports, enqueued_at_us[rows])
+    if not (faults or unfit):
         return batch
-    rejected += [_rejected(rows[at], fault) for at, fault in faults.items()]
-    return _without(batch, faults, sorted(rejected, key=lambda ping: ping.row))
+    faults |= {int(rows[at]): fault for at, fault in unfit.items()}
+    return _without(batch, unfit, [_rejected(row, faults[row]) for row in sorted(faults)])
 
 
 def fields_of(body: bytes) -> dict[str, Any] | None:
@@ -127,22 +128,28 @@ def fields_of(body: bytes) -> dict[str, Any] | None:
 
     No value is judged, and no time: that is the affair of `decode_pings`. Absent fields are left out.
     """
-    report = _read(body)
-    if isinstance(report, _Fault):
+    reports, faults = _read_all([body])
+    if faults:
         return None
-    fields = {name: value for name, value in msgspec.structs.asdict(report).items() if value is not None}
-    if report.tracked_at is not None:
-        fields["tracked_at"] = _instant_us(report.tracked_at)
+    fields = {name: value for name, value in msgspec.structs.asdict(reports[0]).items() if value is not None}
+    if "tracked_at" in fields:
+        instant = _instant(fields["tracked_at"])
+        if instant is None:
+            return None
+        fields["tracked_at"] = _instant_us(instant)
     return fields
 
 
 class _Report(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A ping with fields of the right types. Nearly all bodies are of this very shape, and decoded to it at once."""
+    """A ping with fields of the right types. Nearly all bodies are of this very shape, and decoded to it at once.
+
+    Only `tracked_at` may still be no instant when it is a text: texts are parsed for a whole batch together.
+    """
 
     device_id: str
     latitude: float
     longitude: float
-    tracked_at: Annotated[datetime, msgspec.Meta(tz=True)] | int | float | None = None
+    tracked_at: str | int | float | None = None
     accuracy_m: float | None = None
     ping_id: str | None = None
     consent: bool | None = None
@@ -160,15 +167,53 @@ _decode_report = msgspec.json.Decoder(_Report).decode
 _decode_object = msgspec.json.Decoder(dict[str, object], float_hook=float).decode
 
 
-def _read(body: bytes | None) -> _Report | _Fault:
+def _read_all(bodies: Sequence[bytes | None]) -> tuple[list[_Report], dict[int, _Fault]]:
+    """The reports in order, and by row the faults of the bodies that give none."""
+    reports: list[_Report] = []
+    faults: dict[int, _Fault] = {}
+    unread = iter(_readable(bodies))
+    while len(reports) + len(faults) < len(bodies):
+        try:
+            reports.extend(map(_decode_report, unread))  # a body that fails leaves in the list what was read before it
+        except ValueError:  # another form, other names, or a fault: find out which
+            row = len(reports) + len(faults)
+            report = _read_otherwise(bodies[row])
+            if isinstance(report, _Fault):
+                faults[row] = report
+            else:
+                reports.append(report)
+    return reports, faults
+
+
+def _readable(bodies: Sequence[bytes | None]) -> Sequence[bytes]:
+    """The bodies, with nothing in the place of those that must not be parsed."""
+    try:
+        if max(map(len, bodies), default=0) <= MAX_BODY_BYTES:  # type: ignore[arg-type]
+            return cast("Sequence[bytes]", bodies)
+    except TypeError:
+        pass  # a body of null has no length
+    return [b"" if body is None or len(body) > MAX_BODY_BYTES else body for body in bodies]
+
+
+def _read_otherwise(body: bytes | None) -> _Report | _Fault:
+    """What a body says that is not of the common shape."""
     if body is None:
         return _Fault(Reason.NOT_UNDERSTOOD, "the event has no body")
     if len(body) > MAX_BODY_BYTES:
         return _Fault(Reason.TOO_LARGE, f"the body has {len(body)} bytes; at most {MAX_BODY_BYTES}")
-    try:
-        return _decode_report(body)
-    except ValueError:  # another form, other names, or a fault: find out which
-        return _read_any_form(body)
+    return _read_any_form(body)
+
+
+def _fault_of(body: bytes | None) -> _Fault:
+    """Of a body of the common shape, but for its `tracked_at`."""
+    fault = _read_otherwise(body)
+    assert isinstance(fault, _Fault), "both ways take the same texts for instants"
+    return fault
+
+
+def _rows_without(count: int, faults: Mapping[int, _Fault]) -> NDArray[np.int64]:
+    rows = np.arange(count, dtype=np.int64)
+    return np.delete(rows, list(faults)) if faults else rows
 
 
 def _read_any_form(body: bytes) -> _Report | _Fault:
@@ -280,6 +325,11 @@ def _number(value: object) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
+def _instant_said(value: object) -> str | float | None:
+    """A number, or a text that is an instant, as it was said."""
+    return value if isinstance(value, str) and _instant(value) is not None else _number(value)
+
+
 def _instant(value: object) -> datetime | float | None:
     if not isinstance(value, str):
         return _number(value)
@@ -294,7 +344,7 @@ _TYPES: Mapping[str, tuple[Callable[[object], object], str]] = {
     "device_id": (_text, "a string"),
     "latitude": (_number, "a number"),
     "longitude": (_number, "a number"),
-    "tracked_at": (_instant, "RFC 3339 with an offset, or a number"),
+    "tracked_at": (_instant_said, "RFC 3339 with an offset, or a number"),
     "accuracy_m": (_number, "a number"),
     "ping_id": (_text, "a string"),
     "consent": (_flag, "true or false"),
@@ -325,30 +375,47 @@ def _instant_us(instant: datetime | float) -> int:
     return round(max(-1e15, min(instant, 1e15)) * unit)
 
 
-def _columns(rows: NDArray[np.int64], reports: Sequence[_Report], enqueued_at_us: NDArray[np.int64]) -> PingBatch:
-    instants = [report.tracked_at for report in reports]
-    enqueued = enqueued_at_us[rows].tolist()
+def _tracked_at_us(reports: Sequence[_Report], enqueued_at_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    """When each ping was tracked, in microseconds since 1970 UTC; NO_INSTANT for a text that is no instant."""
+    said = [report.tracked_at for report in reports]
+    try:
+        instants = instants_us(cast("list[str]", said))
+    except TypeError:  # numbers and nulls are no texts
+        instants = instants_us([instant if isinstance(instant, str) else "" for instant in said])
+        is_silent = np.array([instant is None for instant in said], np.bool_)
+        instants[is_silent] = enqueued_at_us[is_silent]
+    for at in np.flatnonzero(instants == NO_INSTANT).tolist():
+        if (instant := _instant(said[at])) is not None:
+            instants[at] = _instant_us(instant)
+    return instants
+
+
+def _columns(rows: NDArray[np.int64], reports: Sequence[_Report], tracked_at_us: NDArray[np.int64]) -> PingBatch:
     return PingBatch(
         row=rows,
         device_id=[report.device_id for report in reports],
         latitude=np.array([report.latitude for report in reports], np.float64),
         longitude=np.array([report.longitude for report in reports], np.float64),
-        tracked_at_us=np.array(
-            [at if said is None else _instant_us(said) for said, at in zip(instants, enqueued, strict=True)], np.int64
-        ),
+        tracked_at_us=tracked_at_us,
         accuracy_m=np.array([report.accuracy_m for report in reports], np.float64),  # None becomes NaN
-        consent=np.array([_CONSENT[report.consent] for report in reports], np.int8),
+        consent=_consents([report.consent for report in reports]),
         ping_id=[report.ping_id for report in reports],
         rejected=[],
     )
 
 
-def _faults(batch: PingBatch, reports: Sequence[_Report], enqueued_at_us: NDArray[np.int64]) -> dict[int, _Fault]:
+def _consents(said: list[bool | None]) -> NDArray[np.int8]:
+    if said.count(None) == len(said):  # nearly no ping says; a look into the table costs five times as much
+        return np.full(len(said), _CONSENT[None], np.int8)
+    return np.array([_CONSENT[consent] for consent in said], np.int8)
+
+
+def _unfit(batch: PingBatch, reports: Sequence[_Report], enqueued_at_us: NDArray[np.int64]) -> dict[int, _Fault]:
     """The first check that fails, by the ping's row in `batch`."""
     faults: dict[int, _Fault] = {}
     for reason, field, fails, valid in _checks(batch, enqueued_at_us):
         for at in np.flatnonzero(fails).tolist():
-            faults.setdefault(at, _Fault(reason, f"{field} is {_shown(getattr(reports[at], field))}; {valid}"))
+            faults.setdefault(at, _Fault(reason, f"{field} is {_shown(reports[at], field)}; {valid}"))
     return faults
 
 
@@ -370,13 +437,18 @@ def _checks(
 
 
 def _is_no_id(texts: Sequence[str | None]) -> NDArray[np.bool_]:
-    lengths = np.array([1 if text is None else len(text) for text in texts], np.int64)
+    try:
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))  # type: ignore[arg-type]
+    except TypeError:  # null is no id that is wrong
+        lengths = np.array([1 if text is None else len(text) for text in texts], np.int64)
     return (lengths < 1) | (lengths > MAX_ID_CHARACTERS)
 
 
-def _shown(value: object) -> str:
+def _shown(report: _Report, field: str) -> str:
     """The value in words, short enough to leave room for what would be valid."""
-    return value.isoformat() if isinstance(value, datetime) else _clipped(repr(value), MAX_DETAIL_CHARACTERS // 2)
+    value = getattr(report, field)
+    instant = _instant(value) if field == "tracked_at" else None
+    return instant.isoformat() if isinstance(instant, datetime) else _clipped(repr(value), MAX_DETAIL_CHARACTERS // 2)
 
 
 def _clipped(text: str, characters: int) -> str:
@@ -387,16 +459,16 @@ def _rejected(row: int, fault: _Fault) -> RejectedPing:
     return RejectedPing(row, fault.reason, _clipped(fault.detail, MAX_DETAIL_CHARACTERS))
 
 
-def _without(batch: PingBatch, faults: Mapping[int, _Fault], rejected: list[RejectedPing]) -> PingBatch:
-    kept = np.array([at for at in range(len(batch)) if at not in faults], np.int64)
+def _without(batch: PingBatch, unfit: Mapping[int, _Fault], rejected: list[RejectedPing]) -> PingBatch:
+    kept = _rows_without(len(batch), unfit)
     return PingBatch(
         row=batch.row[kept],
-        device_id=[batch.device_id[at] for at in kept],
+        device_id=[batch.device_id[at] for at in kept.tolist()],
         latitude=batch.latitude[kept],
         longitude=batch.longitude[kept],
         tracked_at_us=batch.tracked_at_us[kept],
         accuracy_m=batch.accuracy_m[kept],
         consent=batch.consent[kept],
-        ping_id=[batch.ping_id[at] for at in kept],
+        ping_id=[batch.ping_id[at] for at in kept.tolist()],
         rejected=rejected,
     )

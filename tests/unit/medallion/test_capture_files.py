@@ -214,3 +214,14 @@ def test_files_of_every_year_are_read_without_fastavro():
         found = MarkReader(reader.layout, NotAsked()).read(piece.getvalue(), 100)
         assert found.used == len(piece.getvalue())
         assert found.body == [LOOKS_LIKE_A_TIME] * len(events)
+
+
+@pytest.mark.parametrize("name", ["2016", "other order of branches"])
+def test_records_of_many_shapes_beside_each_other_are_read_each_by_its_own(name):
+    events = [
+        record(number, LOOKS_LIKE_A_TIME, key=None if number % 3 else "d" * (number % 90))
+        | {"Properties": {"p": number ** (number % 7), "q" * (number % 5): 1.5 if number % 2 else "text"}}
+        for number in range(300)
+    ]
+    data = capture_file(events, SCHEMAS[name])
+    assert read(data).rows() == list(by_fastavro(data))

@@ -6,6 +6,7 @@ from shared.medallion.captures import CAPTURES
 from shared.medallion.data_quality_hourly import DATA_QUALITY_HOURLY
 from shared.medallion.decisions import DECISIONS
 from shared.medallion.gold import Derived
+from shared.medallion.gold_stores import STORES
 from shared.medallion.gps_enriched import GPS_ENRICHED
 from shared.medallion.offers import OFFERS
 from shared.medallion.offers_hourly import OFFERS_HOURLY
@@ -22,6 +23,7 @@ from shared.medallion.visits import VISITS
 
 DERIVED_TABLES: tuple[Derived, ...] = (
     VISITS,
+    STORES,
     TRIPS_DAILY,
     AGGREGATED_TRIPS,
     STORE_HOURLY,

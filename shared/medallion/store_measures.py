@@ -68,12 +68,12 @@ def _visitors(
     began, happened = period
     device = ("store_id", "device_key")
     is_known = pl.col("earlier").is_not_null()
+    visitors = visits.select(*keys, "device_key").unique()
+    theirs = known.select(*device, pl.col(happened).alias("earlier")).join(visitors, on=device, how="semi")
     return (
-        visits.select(*keys, "device_key")
-        .unique()
-        .sort(began)
+        visitors.sort(began)
         .join_asof(
-            known.select(*device, pl.col(happened).alias("earlier")).sort("earlier"),
+            theirs.sort("earlier"),
             left_on=began,
             right_on="earlier",
             by=device,

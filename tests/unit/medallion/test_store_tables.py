@@ -414,19 +414,28 @@ def decision_rows(seen: Iterable[Seen]) -> pl.DataFrame:
     )
 
 
-def built(seen: Sequence[Seen]) -> dict[str, pl.DataFrame]:
-    """Each gold table, from silver as it is built of such rows."""
+def built(*files: Sequence[Seen]) -> dict[str, pl.DataFrame]:
+    """Each gold table, from silver as it is built of such rows, with a build after each file."""
     lake = FakeLake()
-    lake.commit(GPS_ENRICHED, ping_rows(seen), {unique("file"): 1})
-    lake.commit(DECISIONS, decision_rows(seen), {unique("file"): 1})
-    GoldBuilder(lake, BuildContext(K), tables=TABLES).build()
+    for seen in files:
+        lake.commit(GPS_ENRICHED, ping_rows(seen), {unique("file"): 1})
+        lake.commit(DECISIONS, decision_rows(seen), {unique("file"): 1})
+        GoldBuilder(lake, BuildContext(K), tables=TABLES).build()
     gold = (derived.table for derived in TABLES[1:])
     return {str(table): lake.rows(table).sort(pl.all()) for table in gold}
 
 
 @given(twins())
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 def test_what_lies_in_withheld_cells_changes_nothing_in_gold(pair):
     one, other = (built(seen) for seen in pair)
     for table, rows_of_one in one.items():
         assert rows_of_one.equals(other[table]), table
+
+
+@given(st.lists(st.lists(seen_anyhow, max_size=12), min_size=2, max_size=5))
+@settings(deadline=None, max_examples=30)
+def test_many_builds_end_in_what_one_build_finds_however_late_the_rows_come(files):
+    by_and_by, at_once = built(*files), built(list(chain.from_iterable(files)))
+    for table, rows_at_once in at_once.items():
+        assert rows_at_once.equals(by_and_by[table]), table

@@ -14,6 +14,7 @@ from shared.settings import Settings
 
 if TYPE_CHECKING:
     from shared.adapters.delta_tables import DeltaTables
+    from shared.workflows.analytics import Analytics
     from shared.workflows.build_gold import GoldBuilder
     from shared.workflows.evaluate import Evaluator
     from shared.workflows.health import HealthCheck
@@ -133,6 +134,18 @@ def maintainer() -> "Maintainer":
     from shared.workflows.maintain import Maintainer
 
     return Maintainer(DeltaMaintenance(lake(), LakeStorage.of(settings())), now_us)
+
+
+@cache
+def analytics() -> "Analytics":
+    """Answers analysts, from gold only."""
+    from shared.adapters.sql_engine import DuckDbEngine
+    from shared.medallion.lake import GOLD_TABLES
+    from shared.workflows.analytics import Analytics, SqlLimits
+
+    own = settings()
+    limits = SqlLimits(own.sql_max_rows, own.sql_timeout_s, own.sql_memory_mb)
+    return Analytics(GOLD_TABLES, lake(), DuckDbEngine(GOLD_TABLES, lake()), limits)
 
 
 @cache

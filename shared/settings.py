@@ -80,6 +80,9 @@ class Settings:
     simulator_enabled: bool = False
     gold_min_devices: int = 5
     attribution_days: int = 7
+    sql_max_rows: int = 10_000
+    sql_timeout_s: int = 20
+    sql_memory_mb: int = 512
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -123,6 +126,9 @@ class Settings:
                 ("DELIVERY_WINDOW_S", self.delivery_window_s, 1),
                 ("BRONZE_LIFETIME_DAYS", self.bronze_lifetime_days, 1),
                 ("GOLD_MIN_DEVICES", self.gold_min_devices, 1),
+                ("SQL_MAX_ROWS", self.sql_max_rows, 1),
+                ("SQL_TIMEOUT_S", self.sql_timeout_s, 1),
+                ("SQL_MEMORY_MB", self.sql_memory_mb, 64),
             )
             if value < least
         ]

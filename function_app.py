@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from functions import analytics, fast_decode, health, lakehouse, proximity, simulator
+from functions import analytics, dashboard, fast_decode, health, lakehouse, proximity, simulator
 
 fast_decode.install()
 
@@ -10,5 +10,6 @@ app = func.FunctionApp()
 app.register_functions(proximity.bp)
 app.register_functions(lakehouse.bp)
 app.register_functions(analytics.bp)
+app.register_functions(dashboard.bp)
 app.register_functions(simulator.bp)
 app.register_functions(health.bp)

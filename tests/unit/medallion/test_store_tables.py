@@ -414,13 +414,13 @@ def decision_rows(seen: Iterable[Seen]) -> pl.DataFrame:
     )
 
 
-def built(*files: Sequence[Seen]) -> dict[str, pl.DataFrame]:
+def built(*files: Sequence[Seen], min_devices: int = K) -> dict[str, pl.DataFrame]:
     """Each gold table, from silver as it is built of such rows, with a build after each file."""
     lake = FakeLake()
     for seen in files:
         lake.commit(GPS_ENRICHED, ping_rows(seen), {unique("file"): 1})
         lake.commit(DECISIONS, decision_rows(seen), {unique("file"): 1})
-        GoldBuilder(lake, BuildContext(K), tables=TABLES).build()
+        GoldBuilder(lake, BuildContext(min_devices), tables=TABLES).build()
     gold = (derived.table for derived in TABLES[1:])
     return {str(table): lake.rows(table).sort(pl.all()) for table in gold}
 
@@ -433,9 +433,21 @@ def test_what_lies_in_withheld_cells_changes_nothing_in_gold(pair):
         assert rows_of_one.equals(other[table]), table
 
 
-@given(st.lists(st.lists(seen_anyhow, max_size=12), min_size=2, max_size=5))
-@settings(deadline=None, max_examples=30)
-def test_many_builds_end_in_what_one_build_finds_however_late_the_rows_come(files):
-    by_and_by, at_once = built(*files), built(list(chain.from_iterable(files)))
+@given(st.lists(st.lists(seen_anyhow, max_size=12), min_size=2, max_size=5), st.integers(1, 2))
+@settings(deadline=None, max_examples=40)
+def test_many_builds_end_in_what_one_build_finds_however_late_the_rows_come(files, min_devices):
+    by_and_by = built(*files, min_devices=min_devices)
+    at_once = built(list(chain.from_iterable(files)), min_devices=min_devices)
     for table, rows_at_once in at_once.items():
         assert rows_at_once.equals(by_and_by[table]), table
+
+
+def test_a_visit_that_comes_late_makes_a_return_of_one_that_was_measured():
+    gold = built([Stay(NOON)], [Stay(NOON - 28 * DAY)], min_devices=1)
+    assert gold["gold.store_daily"]["returning_devices"].to_list() == [0, 1]
+
+
+def test_a_visit_that_comes_late_shows_the_pings_beside_it():
+    pings = [Ping(NOON, "a"), Ping(NOON, "b")]
+    assert built(pings)["gold.trips_daily"]["count"].to_list() == [None]
+    assert built(pings, [Stay(NOON, None, "c")])["gold.trips_daily"]["count"].to_list() == [2]

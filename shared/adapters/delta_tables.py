@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import (
@@ -37,6 +38,7 @@ from shared.medallion.gold import Difference
 from shared.medallion.lake import LAKE_TABLES
 from shared.medallion.periods import Grain, Periods
 from shared.medallion.tables import INSTANT, Layer, Table
+from shared.workflows.analytics import CurrentTable
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ READER_VERSION, WRITER_VERSION = 1, 2
 """The protocol of our tables. A table with a newer one has a feature that somebody else turned on."""
 
 COMMIT_ATTEMPTS = 5
+RECENT_COMMITS = 10
+"""So many commits back the last one that changed rows is looked for; maintenance makes three at a time."""
 FILE_VERSION = 1
 """The version in a capture file's transaction: a file is refined once, so it never grows."""
 TOKEN_MARGIN_S = 600
@@ -85,6 +89,16 @@ class TableSummary:
 class _Handle:
     delta: DeltaTable
     access: Access
+    is_complete: bool = False
+    """Whether the table is known to have what this code's tables have."""
+    _files: tuple[int, pl.DataFrame] | None = None
+
+    def files(self) -> pl.DataFrame:
+        """The log's entry of each file of this version: path, sizes, and bounds as `min.<column>`, `max.<column>`."""
+        version = self.delta.version()
+        if self._files is None or self._files[0] != version:
+            self._files = version, pl.DataFrame(self.delta.get_add_actions(flatten=True))
+        return self._files[1]
 
 
 class DeltaTables:
@@ -166,8 +180,7 @@ class DeltaTables:
     @contextmanager
     def existing(self, table: Table) -> Iterator["TableSnapshot | None"]:
         """A table as it is now, and as it was made; None while it does not exist."""
-        handle = self._open_existing(table)
-        with _errors_of(table):
+        with self._existing_handle(table) as handle:
             yield None if handle is None else TableSnapshot(table, handle, self._storage.location(table))
 
     @contextmanager
@@ -183,21 +196,31 @@ class DeltaTables:
         with self._handle(table) as handle:
             return scan_files(table, handle.delta.file_uris(), handle.access)
 
+    def current(self, table: Table) -> CurrentTable:
+        """A table as it is now, for who only reads: it is not created, and looking after its files is no change."""
+        with self._existing_handle(table) as handle:
+            if handle is None:
+                return CurrentTable(table.empty().lazy(), 0, None, None)
+            return CurrentTable(
+                scan_files(table, handle.delta.file_uris(), handle.access),
+                _rows_of(handle),
+                handle.delta.version(),
+                _last_written(handle.delta),
+            )
+
     def between(self, table: Table, instant: str, start: datetime, end: datetime) -> pl.LazyFrame:
         """The rows whose instant lies there, the end exclusive; none while the table does not exist."""
-        handle = self._open_existing(table)
-        if handle is None:
-            return table.empty().lazy()
-        with _errors_of(table):
-            return TableSnapshot(table, handle, self._storage.location(table)).scan(instant, Periods(((start, end),)))
+        with self.existing(table) as snapshot:
+            if snapshot is None:
+                return table.empty().lazy()
+            return snapshot.scan(instant, Periods(((start, end),)))
 
     def newest(self, table: Table, instant: str) -> datetime | None:
         """The latest such instant in the table, from its log alone; None while there is none."""
-        handle = self._open_existing(table)
-        if handle is None:
-            return None
-        with _errors_of(table):
-            files = pl.DataFrame(handle.delta.get_add_actions(flatten=True))
+        with self._existing_handle(table) as handle:
+            if handle is None:
+                return None
+            files = handle.files()
         bound = f"max.{instant}"
         latest = files.select(pl.col(bound).cast(INSTANT).max()).item() if bound in files.columns else None
         assert latest is None or isinstance(latest, datetime)
@@ -217,16 +240,14 @@ class DeltaTables:
         return found
 
     def _summary(self, table: Table) -> TableSummary:
-        handle = self._open_existing(table)
-        if handle is None:
-            return TableSummary(str(table), 0, 0, None, None)
-        with _errors_of(table):
-            files = pl.DataFrame(handle.delta.get_add_actions())
+        with self._existing_handle(table) as handle:
+            if handle is None:
+                return TableSummary(str(table), 0, 0, None, None)
             newest = handle.delta.history(1)[0]["timestamp"]
             return TableSummary(
                 str(table),
-                int(files["num_records"].sum()) if files.height else 0,
-                files.height,
+                _rows_of(handle),
+                handle.files().height,
                 handle.delta.version(),
                 datetime.fromtimestamp(newest / 1000, UTC),
             )
@@ -237,9 +258,20 @@ class DeltaTables:
     def _handle(self, table: Table) -> Iterator[_Handle]:
         """A handle of the table at its newest version; what fails within is told apart, and the handle dropped."""
         with _errors_of(table):
-            handle = self._idle_handle(table) or self._open(table)
+            handle = self._idle_handle(table) or self._open_existing(table) or self._create(table)
+            if not handle.is_complete:
+                self._complete(table, handle)
             yield handle
         self._idle[table].append(handle)
+
+    @contextmanager
+    def _existing_handle(self, table: Table) -> Iterator[_Handle | None]:
+        """The same for who only reads: a table that does not exist is not created, and one that does is left alone."""
+        with _errors_of(table):
+            handle = self._idle_handle(table) or self._open_existing(table)
+            yield handle
+        if handle is not None:
+            self._idle[table].append(handle)
 
     def _idle_handle(self, table: Table) -> _Handle | None:
         try:
@@ -255,9 +287,8 @@ class DeltaTables:
             return None
         return handle
 
-    def _open(self, table: Table) -> _Handle:
+    def _complete(self, table: Table, handle: _Handle) -> None:
         """An older version of this code may have made the table: it gets what it lacks."""
-        handle = self._open_existing(table) or self._create(table)
         wanted = self._properties(table)
         if any(handle.delta.metadata().configuration.get(key) != value for key, value in wanted.items()):
             handle.delta.alter.set_table_properties(wanted)
@@ -265,7 +296,7 @@ class DeltaTables:
         missing = [field for field in _fields(table) if field.name not in known]
         if missing:
             handle.delta.alter.add_columns(missing)
-        return handle
+        handle.is_complete = True
 
     def _open_existing(self, table: Table) -> _Handle | None:
         access = self._storage.access()
@@ -369,11 +400,26 @@ class TableSnapshot:
         """The rows whose instant lies in the periods, or all of them; files that have none are not opened."""
         if periods is None:
             return scan_files(self.table, self.handle.delta.file_uris(), self.handle.access)
-        wanted = _condition(instant, periods, is_date=self.table.schema[instant] == pl.Date())
-        if self.table.partition_by == "capture_date":
-            wanted = f"capture_date >= '{periods.earliest_capture}' AND ({wanted})"
-        files = self.handle.delta.file_uris(file_pruning_predicate=wanted)
+        files = [f"{self.location}/{unquote(path)}" for path in self._that_may_hold(instant, periods)]
         return scan_files(self.table, files, self.handle.access).filter(periods.hold(pl.col(instant)))
+
+    def _that_may_hold(self, instant: str, periods: Periods) -> list[str]:
+        """The paths of the files whose bounds do not say that no row of theirs lies in the periods.
+
+        With Polars: delta-rs reads the bounds anew for each question, four times as long as all the rest of it.
+        """
+        files, by = self.handle.files(), self.table.partition_by
+        low, high = f"min.{instant}", f"max.{instant}"
+        if by == instant:
+            low = high = f"partition.{instant}"
+        kept = pl.lit(value=True)
+        if by == "capture_date" and periods:
+            kept &= pl.col("partition.capture_date").cast(pl.Date) >= periods.earliest_capture
+        if low in files.columns:
+            # The protocol cuts the bounds of an instant to milliseconds.
+            first, last = pl.col(low).cast(INSTANT), pl.col(high).cast(INSTANT) + timedelta(milliseconds=1)
+            kept &= first.is_null() | last.is_null() | periods.meet(first, last)
+        return files.filter(kept)["path"].to_list() if files.height else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,6 +491,18 @@ def scan_files(table: Table, files: Sequence[str], access: Access) -> pl.LazyFra
         storage_options=access.for_polars(),
         credential_provider=None,
     ).select(table.schema.names())
+
+
+def _last_written(delta: DeltaTable) -> datetime | None:
+    """When rows last came or went; None while none ever did."""
+    commits = delta.history(RECENT_COMMITS)
+    written = [commit for commit in commits if commit["operation"] == "WRITE"] or commits[-1:]
+    return datetime.fromtimestamp(written[0]["timestamp"] / 1000, UTC) if written else None
+
+
+def _rows_of(handle: _Handle) -> int:
+    files = handle.files()
+    return int(files["num_records"].sum()) if files.height else 0
 
 
 def _seen(delta: DeltaTable, app_id: str) -> int | None:

@@ -21,6 +21,8 @@ from shared.medallion.tables import INSTANT, Table
 MOST_BYTES_IN_MEMORY = 32 * 1024 * 1024
 """Of rows that wait for their file; the file of so many is a few MB."""
 ROW_GROUP_ROWS = 131_072
+_VIEW_BYTES = 16
+"""Of a text in polars, beside its letters; numbers take half of it."""
 MOST_STATISTICS_CHARACTERS = 64
 """Bounds of longer texts are not written to the log: they would be most of it."""
 
@@ -53,8 +55,9 @@ class PartWriter:
 
     def add(self, rows: pl.DataFrame) -> None:
         """Put rows at the end. Raises polars' SchemaError for rows that are not the table's."""
-        self._frames.append(self._table.conform(rows))
-        self._bytes += int(rows.estimated_size())
+        rows = self._table.conform(rows)
+        self._frames.append(rows)
+        self._bytes += _size(rows)
         if self._bytes >= self._most_bytes:
             self._write()
 
@@ -87,17 +90,25 @@ class PartWriter:
         return Part(self._folder / name, folders + name, partition_values, statistics(rows), rows.height)
 
 
+def _size(rows: pl.DataFrame) -> int:
+    """Bytes of the rows alone: polars' own estimate counts texts that many frames share with each of them."""
+    texts = [pl.col(name).str.len_bytes().sum() for name, dtype in rows.schema.items() if dtype == pl.String]
+    binaries = [pl.col(name).bin.size().sum() for name, dtype in rows.schema.items() if dtype == pl.Binary]
+    lengths = rows.select(*texts, *binaries).sum_horizontal().item() if texts or binaries else 0
+    return int(lengths or 0) + rows.height * _VIEW_BYTES * rows.width
+
+
 def _by_partition(rows: pl.DataFrame, column: str) -> list[tuple[object, pl.DataFrame]]:
     parts = rows.partition_by(column, as_dict=True, include_key=False, maintain_order=True)
     return [(value, part) for (value,), part in parts.items()]
 
 
 def statistics(rows: pl.DataFrame) -> str:
-    """Count, bounds and nulls of the columns by which readers leave files out: instants, whole numbers, short texts.
+    """Count, bounds and nulls of the columns by which readers leave files out: instants, dates, numbers, short texts.
 
     The bounds of an instant are whole milliseconds, rounded outwards: the protocol promises no more.
     """
-    columns = [name for name, dtype in rows.schema.items() if dtype in (INSTANT, pl.Int64(), pl.String())]
+    columns = [name for name, dtype in rows.schema.items() if dtype in (INSTANT, pl.Int64(), pl.String(), pl.Date())]
     least = _row(rows, (_least(name, rows.schema[name]) for name in columns))
     greatest = _row(rows, (_greatest(name, rows.schema[name]) for name in columns))
     shown = [name for name in columns if _is_short(least[name]) and _is_short(greatest[name])]

@@ -97,6 +97,10 @@ class Periods:
         at = instant.cast(INSTANT)
         return pl.any_horizontal(pl.lit(value=False), *((at >= start) & (at < end) for start, end in self.spans))
 
+    def meet(self, first: pl.Expr, last: pl.Expr) -> pl.Expr:
+        """Whether anything from one instant to another, both included, may lie in one of the periods."""
+        return pl.any_horizontal(pl.lit(value=False), *((first < end) & (last >= start) for start, end in self.spans))
+
     @property
     def earliest_capture(self) -> date:
         """The first capture date that may hold an event of these periods; raises ValueError when there is none."""

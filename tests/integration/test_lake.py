@@ -20,11 +20,13 @@ from shared.adapters.delta_tables import DeltaTables
 from shared.adapters.lake_storage import LakeStorage
 from shared.adapters.parquet_parts import Part
 from shared.errors import CaptureFileUnreadable, LakeUnavailable
+from shared.medallion.captures import CAPTURES
 from shared.medallion.gps_enriched import GPS_ENRICHED
 from shared.medallion.lake import LAKE_TABLES
 from shared.medallion.periods import Grain
 from shared.medallion.pings import PINGS
 from shared.medallion.quarantine import BODIES
+from shared.medallion.reference_tables import PROMOTION_VERSIONS, STORE_VERSIONS
 from shared.medallion.tables import Layer, Table
 from shared.settings import Connection
 from shared.workflows.build_gold import GoldBuilder
@@ -106,6 +108,7 @@ def test_workers_with_the_same_files_at_once_commit_each_file_once(lake: Lake, w
     assert sequence_numbers(lake.tables(), PINGS, BODIES) == EVERY_EVENT
     commits = [(report.file, table) for report in reports for table in report.rows]
     assert sorted(commits) == sorted((path, str(table)) for path in FILES.files for table in TABLES)
+    assert sorted(lake.tables().scan(CAPTURES).collect()["source_file"]) == sorted(FILES.files)
 
 
 def refine_stubbornly(tables: DeltaTables, path: str) -> RefineReport:
@@ -134,15 +137,16 @@ class Dying(DeltaTables):
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("commits", [0, 1, 2])
+@pytest.mark.parametrize("commits", [0, 1, 2, 3])
 def test_a_death_around_any_commit_is_made_good_by_the_redelivery(lake: Lake, commits: int, after: bool):
     path = at(NOON)
     with pytest.raises(LakeUnavailable):
         refiner(Dying(lake, commits, after=after), FILES, HERE).refine(path)
-    assert lake.tables().has_file(PINGS, path) == (after and commits == 2)
+    assert lake.tables().has_file(CAPTURES, path) == (after and commits == 3)
     refiner(lake.tables(), FILES, HERE).refine(path)
     assert sequence_numbers(lake.tables(), PINGS, BODIES) == [event for event in EVERY_EVENT if event[0] == path]
     assert lake.tables().scan(GPS_ENRICHED).collect().height == 20
+    assert lake.tables().scan(CAPTURES).collect()["events"].to_list() == [50]
 
 
 def test_a_silver_table_remembers_a_file_as_long_as_it_says_and_no_longer(disk: Lake):
@@ -198,16 +202,21 @@ def test_a_capture_file_is_streamed_from_its_container(azurite: AzuriteServer, d
     service.get_blob_client(container, at(NOON)).upload_blob(MIXED)
     captures = CaptureContainer(service, container)
     assert refiner(disk.tables(), captures, HERE).refine(at(NOON)).events == 50
-    with pytest.raises(CaptureFileUnreadable, match="is not there"):
-        list(captures.frames(at(NOON + timedelta(hours=1))))
+    (entry,) = disk.tables().scan(CAPTURES).collect().rows(named=True)
+    blob = service.get_blob_client(container, at(NOON)).get_blob_properties()
+    assert (entry["bytes"], entry["captured_at"]) == (len(MIXED), blob.last_modified)
+    for read in (lambda path: list(captures.frames(path)), captures.properties):
+        with pytest.raises(CaptureFileUnreadable, match="is not there"):
+            read(at(NOON + timedelta(hours=1)))
 
 
 def test_bronze_that_does_not_answer_is_a_transient_fault():
     (port,) = free_ports(1)
     connection = f"AccountName=a;AccountKey=aaaa;BlobEndpoint=http://127.0.0.1:{port}/a;"
     captures = CaptureContainer(blob_service(Connection("LakeStorage", connection)), "bronze")
-    with pytest.raises(LakeUnavailable, match=at(NOON)):
-        list(captures.frames(at(NOON)))
+    for read in (lambda path: list(captures.frames(path)), captures.properties):
+        with pytest.raises(LakeUnavailable, match=at(NOON)):
+            read(at(NOON))
 
 
 # Our tables, and nobody else's features
@@ -217,6 +226,8 @@ def test_every_table_is_created_with_our_protocol_properties_and_schema(lake: La
     tables = lake.tables()
     for path in FILES.files:
         refiner(tables, FILES, HERE).refine(path)
+    for table in (STORE_VERSIONS, PROMOTION_VERSIONS):
+        tables.append_once(table, "reference:v1:0", table.empty())
     GoldBuilder(tables).build()
     remembered = {"delta.setTransactionRetentionDuration": "interval 37 days"}
     for table in LAKE_TABLES:

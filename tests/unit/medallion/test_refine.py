@@ -1,9 +1,11 @@
 """Refining a capture file: once in every table of its hub, whatever happens in between."""
 
+import io
 import json
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
+import fastavro
 import msgspec
 import polars as pl
 import pytest
@@ -17,6 +19,7 @@ from shared.errors import CaptureFileTooOld, CaptureFileUnreadable, LakeUnavaila
 from shared.medallion.captures import CAPTURES, CaptureProperties
 from shared.medallion.decisions import DECISIONS
 from shared.medallion.gps_enriched import GPS_ENRICHED
+from shared.medallion.lake import CAPTURED_TABLES
 from shared.medallion.pings import PINGS
 from shared.medallion.quarantine import BODIES
 from shared.medallion.receipts import RECEIPTS
@@ -263,12 +266,41 @@ def test_a_file_of_a_hub_that_is_none_of_ours_is_refused_by_name():
         refiner(FakeLake(), captures(), HERE).refine(at(NOON, "other"))
 
 
-def test_a_file_that_breaks_off_commits_nothing():
-    files, lake = captures(), FakeLake()
-    files.files[PATH] = files.files[PATH][:-20]
-    with pytest.raises(CaptureFileUnreadable):
-        refiner(lake, files, HERE).refine(PATH)
-    assert lake.committed == []
+def people() -> bytes:
+    data = io.BytesIO()
+    schema = {"type": "record", "name": "Person", "fields": [{"name": "name", "type": "string"}]}
+    fastavro.writer(data, fastavro.parse_schema(schema), [{"name": "Ada"}])
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"device_id,latitude\n", "not .*Avro"),
+        (b"", "the file has no bytes"),
+        (capture_file([record(0, ping()), record(1, ping())])[:-20], "cut short"),
+        (people(), "no capture file: its records have no SequenceNumber"),
+    ],
+    ids=["no Avro", "nothing at all", "cut short", "Avro of something else"],
+)
+def test_a_file_that_cannot_be_read_is_refused_with_its_reason_and_the_rest_of_the_lake_is_not_touched(data, reason):
+    files, lake, broken = captures(frame_rows=1), FakeLake(), at(NOON, partition_id=1)
+    files.files[broken] = data
+    refiner(lake, files, HERE).refine(PATH)
+    before = {table: lake.rows(table) for table in (*CAPTURED_TABLES, CAPTURES)}
+    with pytest.raises(CaptureFileUnreadable, match=f"{broken}.*{reason}"):
+        refiner(lake, files, HERE).refine(broken)
+    assert all(lake.rows(table).equals(rows) for table, rows in before.items())
+    assert not any(lake.has_file(table, broken) for table in before)
+
+
+def test_a_ping_more_than_seven_days_late_goes_to_quarantine_as_too_late():
+    week_ago = NOON - timedelta(days=7)
+    times = [week_ago, week_ago - timedelta(microseconds=1)]
+    lake = FakeLake()
+    refiner(lake, captures([ping(tracked_at=time.isoformat()) for time in times]), HERE).refine(PATH)
+    assert lake.rows(PINGS).select("sequence_number", "delay_s").rows() == [(0, 7 * 86_400.0)]
+    assert lake.rows(BODIES).select("sequence_number", "reason").rows() == [(1, "too_late")]
 
 
 def test_without_reference_data_the_file_waits():

@@ -58,7 +58,8 @@ def _with_outcomes(context: BuildContext, units: pl.LazyFrame, decisions: pl.Laz
     columns = ("device_key", "promotion_id", "store_id", "entered_at", "decided_at", "event_date")
     moves = shown(context, told.filter(pl.col("transition").is_in([Transition.ENTER, Transition.DWELL])), told)
     dwells, enters = (
-        moves.filter(pl.col("transition") == transition).select(columns) for transition in ("DWELL", "ENTER")
+        moves.filter(pl.col("transition") == transition).select(columns)
+        for transition in (Transition.DWELL, Transition.ENTER)
     )
     # From the date of assignment until its outcomes are final: a build of that date alone is given no other decisions.
     in_time = (pl.col("event_date_right") >= pl.col("event_date")) & (pl.col("decided_at") < _final_at(context))

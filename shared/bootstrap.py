@@ -14,6 +14,7 @@ from shared.settings import Settings
 
 if TYPE_CHECKING:
     from shared.adapters.delta_tables import DeltaTables
+    from shared.adapters.reference_catalogue import ReferenceContainer
     from shared.workflows.analytics import Analytics
     from shared.workflows.build_gold import GoldBuilder
     from shared.workflows.evaluate import Evaluator
@@ -39,15 +40,21 @@ def now_us() -> int:
 
 
 @cache
-def references() -> "ReferenceCatalogue":
-    """The reference data that decides an event."""
+def reference_container() -> "ReferenceContainer":
+    """Where the published reference data lies."""
     from shared.adapters.azure_clients import blob_service
     from shared.adapters.reference_catalogue import ReferenceContainer
+
+    return ReferenceContainer.of(blob_service(settings().lake_storage), settings().reference_container)
+
+
+@cache
+def references() -> "ReferenceCatalogue":
+    """The reference data that decides an event."""
     from shared.adapters.reference_files import parse_reference
     from shared.workflows.reference import ReferenceCatalogue
 
-    container = ReferenceContainer.of(blob_service(settings().lake_storage), settings().reference_container)
-    return ReferenceCatalogue(container, parse_reference, now_us)
+    return ReferenceCatalogue(reference_container(), parse_reference, now_us)
 
 
 @cache
@@ -118,12 +125,14 @@ def refiner() -> "Refiner":
 
 @cache
 def gold_builder() -> "GoldBuilder":
-    """Brings gold up to silver."""
+    """Brings gold up to silver, after the tables of the reference data."""
     from shared.medallion.gold import BuildContext
     from shared.workflows.build_gold import GoldBuilder
+    from shared.workflows.reference_tables import ReferenceTables
 
     own = settings()
-    return GoldBuilder(lake(), BuildContext(own.gold_min_devices, own.attribution_days))
+    published = ReferenceTables(reference_container(), references().load, lake())
+    return GoldBuilder(lake(), BuildContext(own.gold_min_devices, own.attribution_days), before=published.sync)
 
 
 @cache

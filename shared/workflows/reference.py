@@ -247,7 +247,7 @@ class ReferenceCatalogue:
 
     def _version(self, version: str) -> ReferenceData:
         """That version, from memory if it is among the last ones used."""
-        reference = self._versions.pop(version, None) or self._load(version)
+        reference = self._versions.pop(version, None) or self.load(version)
         self._versions[version] = reference
         while len(self._versions) > VERSIONS_IN_MEMORY:
             self._versions.pop(next(iter(self._versions)))
@@ -263,7 +263,8 @@ class ReferenceCatalogue:
             )
         self._catalogue, self._looked_at_us = catalogue, started_us
 
-    def _load(self, version: str) -> ReferenceData:
+    def load(self, version: str) -> ReferenceData:
+        """A version as it was published, read anew. Raises ReferenceUnavailable, also when it cannot be understood."""
         files = self._store.load_files(version)
         try:
             reference = self._parse(files)

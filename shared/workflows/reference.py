@@ -228,9 +228,13 @@ class ReferenceCatalogue:
             return self._recent[entry]
 
     def load(self, version: str) -> ReferenceData:
-        """The data of a published version, in force or not. Raises ReferenceUnavailable when it cannot be read."""
+        """The data of a published version, in force or not. Raises ReferenceUnavailable when it cannot be read.
+
+        What is not in memory is read anew and not kept: old versions must not push out those that decide.
+        """
         with self._lock:
-            return self._version(version)
+            known = self._versions.get(version)
+        return known or self._load(version)
 
     def _with_changes(self, number: int) -> ReferenceData:
         """The version of that entry, knowing since when the geofences are as they are that changed of late."""
@@ -247,7 +251,7 @@ class ReferenceCatalogue:
 
     def _version(self, version: str) -> ReferenceData:
         """That version, from memory if it is among the last ones used."""
-        reference = self._versions.pop(version, None) or self.load(version)
+        reference = self._versions.pop(version, None) or self._load(version)
         self._versions[version] = reference
         while len(self._versions) > VERSIONS_IN_MEMORY:
             self._versions.pop(next(iter(self._versions)))
@@ -263,8 +267,7 @@ class ReferenceCatalogue:
             )
         self._catalogue, self._looked_at_us = catalogue, started_us
 
-    def load(self, version: str) -> ReferenceData:
-        """A version as it was published, read anew. Raises ReferenceUnavailable, also when it cannot be understood."""
+    def _load(self, version: str) -> ReferenceData:
         files = self._store.load_files(version)
         try:
             reference = self._parse(files)

@@ -61,7 +61,9 @@ def _of_one_length(texts: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _is_date_time(letters: Letters) -> NDArray[np.bool_]:
-    is_form = (letters[:, _SEPARATORS_AT] == _SEPARATORS).all(axis=1) & _are_digits(letters[:, _DIGITS_AT])
+    is_form: NDArray[np.bool_] = (letters[:, _SEPARATORS_AT] == _SEPARATORS).all(axis=1) & _are_digits(
+        letters[:, _DIGITS_AT]
+    )
     if letters.shape[1] > _DATE_TIME:
         is_form &= (letters[:, _DATE_TIME] == ord(".")) & _are_digits(letters[:, _DATE_TIME + 1 :])
     return is_form

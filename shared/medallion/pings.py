@@ -2,11 +2,11 @@
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from shared.domain.pings import PingBatch
 from shared.medallion.bronze import CapturePath, provenance
 from shared.medallion.device_keys import DeviceKeys
+from shared.medallion.hash_slots import HashSlots
 from shared.medallion.tables import INSTANT, silver_table
 
 PINGS = silver_table(
@@ -23,7 +23,7 @@ PINGS = silver_table(
 )
 """`delay_s` is enqueued minus tracked; `is_duplicate`: same device, time and position again within the capture file."""
 
-SAME_PING = ("device_key", "tracked_at", "latitude", "longitude")
+_FIRST_SLOTS = 1 << 16
 
 
 class Repeats:
@@ -34,33 +34,25 @@ class Repeats:
     """
 
     def __init__(self) -> None:
-        self._seen: list[NDArray[np.uint64]] = []
-        """Sorted hashes; each array is more than twice as long as the next, so there are few to look into."""
+        self._seen = HashSlots(_FIRST_SLOTS)
+        self._count = 0
 
     def flag(self, pings: pl.DataFrame) -> pl.Series:
         """Whether each row was said before, in an earlier frame or further up in this one."""
-        hashes = pings.select(pl.struct(SAME_PING).hash()).to_series()
-        order = hashes.arg_sort().to_numpy()
-        in_order = hashes.to_numpy()[order]
-        said_before = np.empty(order.size, dtype=np.bool_)
-        said_before[order] = self._has(in_order)
-        self._remember(in_order)
-        return (pl.Series("is_duplicate", said_before) | ~hashes.is_first_distinct()).alias("is_duplicate")
+        said = pl.struct(pl.col("device_key").hash(), "tracked_at", "latitude", "longitude")
+        hashes = pings.select(said.hash()).to_series()
+        self._make_room(len(hashes))
+        _, is_new = self._seen.place(hashes.to_numpy())
+        self._count += int(np.count_nonzero(is_new))
+        return (pl.Series(~is_new) | ~hashes.is_first_distinct()).alias("is_duplicate")
 
-    def _has(self, in_order: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        found = np.zeros(in_order.size, dtype=np.bool_)
-        for seen in self._seen:
-            at = np.searchsorted(seen, in_order)
-            at[at == seen.size] = 0
-            found |= seen[at] == in_order
-        return found
-
-    def _remember(self, in_order: NDArray[np.uint64]) -> None:
-        if not in_order.size:
-            return
-        while self._seen and self._seen[-1].size <= 2 * in_order.size:
-            in_order = np.sort(np.concatenate((self._seen.pop(), in_order)))
-        self._seen.append(in_order)
+    def _make_room(self, more: int) -> None:
+        seen, slots = self._seen, self._seen.hashes.size
+        while (self._count + more) * 2 > slots:
+            slots *= 2
+        if slots > seen.hashes.size:
+            self._seen = HashSlots(slots)
+            self._seen.place(seen.hashes[seen.hashes != 0])
 
 
 def refine_pings(

@@ -25,9 +25,15 @@ from infra.local.eventhubs.avro_container import CaptureFileWriter
 from shared.adapters.capture_files import read_frames
 from shared.adapters.delta_tables import DeltaTables
 from shared.adapters.lake_storage import LakeStorage
+from shared.adapters.parquet_parts import PartWriter
 from shared.domain.pings import decode_pings
 from shared.domain.reference import ReferenceData
+from shared.medallion.captures import CaptureProperties
+from shared.medallion.device_keys import DeviceKeys
+from shared.medallion.pings import Repeats
+from shared.workflows import refine
 from tests.bench.report import record
+from tests.bench.steps import Steps
 from tests.fakes_lake import REMEMBERED, FakeReferences, at, reference, refiner, us_culture
 
 PINGS, STORES, DEVICES, ROUNDS = 1_000_000, 23_000, 50_000, 3
@@ -36,15 +42,15 @@ SILVER = "capture_to_silver: pings and gps_enriched"
 PIECE_BYTES = 4 * 1024 * 1024
 
 
-def write_capture_file(file: Path) -> None:
+def write_capture_file(file: Path, pings: int = PINGS) -> None:
     """Bodies of 130 bytes, of devices as random as it gets, as the local Capture writes them: one block."""
     random = np.random.default_rng(3)
     devices = [str(uuid.UUID(bytes=random.bytes(16))) for _ in range(DEVICES)]
-    chosen = random.integers(0, DEVICES, PINGS).tolist()
-    latitude, longitude = random.uniform(51.3, 51.7, PINGS).tolist(), random.uniform(-0.4, 0.2, PINGS).tolist()
+    chosen = random.integers(0, DEVICES, pings).tolist()
+    latitude, longitude = random.uniform(51.3, 51.7, pings).tolist(), random.uniform(-0.4, 0.2, pings).tolist()
 
     def records() -> Iterator[object]:
-        for row in range(PINGS):
+        for row in range(pings):
             enqueued_at = START + timedelta(milliseconds=row * 0.9)
             device_id, tracked_at = devices[chosen[row]], f"{enqueued_at:%Y-%m-%dT%H:%M:%S}Z"
             body = (
@@ -122,14 +128,17 @@ class OneFile:
     def frames(self, path: str) -> Iterator[pl.DataFrame]:
         yield from read_frames(path, pieces(self.file))
 
+    def properties(self, path: str) -> CaptureProperties:
+        return CaptureProperties(self.file.stat().st_size, START + timedelta(minutes=5))
 
-def capture_to_silver(file: Path) -> Callable[[], int]:
+
+def capture_to_silver(file: OneFile) -> Callable[[], int]:
     references = FakeReferences.always(stores())
 
     def run() -> int:
         with tempfile.TemporaryDirectory(prefix="footfall-bench-") as folder:
             tables = DeltaTables(LakeStorage.in_folder(Path(folder)), remembered=REMEMBERED)
-            worker = refiner(tables, OneFile(file), references, now=START + timedelta(hours=1))
+            worker = refiner(tables, file, references, now=START + timedelta(hours=1))
             return worker.refine(at(START)).rows["silver.pings"]
 
     return run
@@ -139,13 +148,55 @@ CANDIDATES = {
     "fastavro, json.loads, DataFrame of the bodies": naive,
     "  read_frames alone": read,
     "  read_frames and decode_pings": read_and_decode,
-    SILVER: capture_to_silver,
+    SILVER: lambda file: capture_to_silver(OneFile(file)),
 }
+
+
+STEPS: dict[str, tuple[object, str]] = {
+    "decode bodies": (refine, "decode_pings"),
+    "device keys": (DeviceKeys, "key"),
+    "repeats": (Repeats, "flag"),
+    "pings as columns": (refine, "refine_pings"),
+    "near stores": (refine, "enrich"),
+    "write Parquet": (PartWriter, "_write_part"),
+    "commit to Delta": (DeltaTables, "commit_file"),
+}
+"""What is timed of `capture_to_silver`, beside the reading."""
+
+
+def watched(file: Path, steps: Steps) -> Callable[[], int]:
+    """capture_to_silver, timed by step in this process from now on."""
+    for step, (owner, name) in STEPS.items():
+        setattr(owner, name, steps.timed(step, getattr(owner, name)))
+
+    class WatchedFile(OneFile):
+        def frames(self, path: str) -> Iterator[pl.DataFrame]:
+            following = super().frames(path)
+            read_frame = steps.timed("read records", lambda: next(following, None))
+            while (frame := read_frame()) is not None:
+                yield frame
+
+    return capture_to_silver(WatchedFile(file))
+
+
+def measure_steps(file: Path) -> dict[str, float]:
+    """CPU seconds by step."""
+    bind_to_one_core()
+    steps = Steps()
+    run = watched(file, steps)
+    steps.seconds.update(dict.fromkeys(steps.seconds, 0.0))
+    start = time.process_time()
+    assert run() == PINGS
+    return steps.seconds | {"the rest": time.process_time() - start - sum(steps.seconds.values())}
+
+
+def bind_to_one_core() -> None:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def measure(name: str, file: Path) -> tuple[float, float]:
     """CPU seconds, and MiB by which the memory grew at most."""
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    bind_to_one_core()
     run = CANDIDATES[name](file)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = resident_mib("VmRSS")
@@ -168,7 +219,10 @@ def main() -> None:
         file = Path(folder) / "capture.avro"
         write_capture_file(file)
         sys.stdout.write(f"{PINGS:,} pings, {file.stat().st_size / 1e6:.0f} MB, {STORES:,} stores, one thread\n")
+        steps: list[dict[str, float]] = []
         for _ in range(ROUNDS):
+            with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+                steps.append(pool.submit(measure_steps, file).result())
             for name in CANDIDATES:
                 with ProcessPoolExecutor(1, mp_context=spawn) as pool:
                     taken, memory = pool.submit(measure, name, file).result()
@@ -181,6 +235,10 @@ def main() -> None:
             f"  {name:<46} {median / PINGS * 1e6:6.2f} us each  {PINGS / median:10,.0f} a second"
             f"  {baseline / median:5.1f} x  +{grown[name]:.0f} MiB\n"
         )
+    sys.stdout.write("  its steps, us a ping:\n")
+    for step in steps[0]:
+        median = statistics.median(taken[step] for taken in steps)
+        sys.stdout.write(f"    {step:<44} {median / PINGS * 1e6:6.2f}\n")
     silver = PINGS / statistics.median(seconds[SILVER])
     note = (
         f"to pings and gps_enriched, +{grown[SILVER]:.0f} MiB; baseline: fastavro, json.loads, DataFrame of the bodies"

@@ -10,7 +10,6 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -23,6 +22,7 @@ from infra.local.host.engine import Arguments, Engine, Result
 from infra.local.host.event_hub_conversion import Partition, ReceivedEvent, batch_arguments
 from infra.local.host.retry import RetryContext
 from tests.bench.decision_world import BATCH, Crowd, reference
+from tests.bench.steps import Steps
 
 BENCH = Path(__file__).parent
 PARTITION = Partition("local", "dev-readfrom", "footfall", "0")
@@ -172,7 +172,7 @@ def _steps(batches: int) -> dict[str, float]:
     from functions import proximity
     from shared.workflows import evaluate, sightings
 
-    steps = _Steps()
+    steps = Steps()
     for step, owner, name in (
         ("binding: events from the engine's data", EventHubTriggerConverter, "decode"),
         ("hub_batch: events to columns", proximity, "hub_batch"),
@@ -190,26 +190,3 @@ def _steps(batches: int) -> dict[str, float]:
     taken = _app.run(batches)
     found = {step: seconds / taken.pings * 1e6 for step, seconds in steps.seconds.items()}
     return found | {"engine: the rest, threads, log": taken.cpu_s / taken.pings * 1e6 - sum(found.values())}
-
-
-class _Steps:
-    """CPU seconds of named calls, those inside a call taken off."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._inner = [0.0]
-
-    def timed[**P, T](self, step: str, call: Callable[P, T]) -> Callable[P, T]:
-        self.seconds[step] = 0.0
-
-        def run(*args: P.args, **kwargs: P.kwargs) -> T:
-            self._inner.append(0.0)
-            began = time.process_time()
-            try:
-                return call(*args, **kwargs)
-            finally:
-                taken = time.process_time() - began
-                self.seconds[step] += taken - self._inner.pop()
-                self._inner[-1] += taken
-
-        return run

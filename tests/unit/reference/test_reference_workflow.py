@@ -199,6 +199,21 @@ def test_a_version_is_read_once_and_the_last_few_are_kept(world: World) -> None:
     assert world.store.reads[-1] == entries[0].version
 
 
+def test_reading_old_versions_does_not_push_out_the_one_that_decides(world: World) -> None:
+    entries = []
+    for discount in range(1, VERSIONS_IN_MEMORY + 3):
+        entries.append(world.publish(reference_files(discount)).entry)
+        world.now_us += 3600 * SECOND
+    *old, newest = entries
+    world.worker.version_for(newest.active_from_us)
+    for entry in old:
+        assert world.worker.load(entry.version).version == entry.version
+    world.store.reads.clear()
+    world.worker.version_for(newest.active_from_us)
+    assert world.worker.load(newest.version).version == newest.version
+    assert world.store.reads == []
+
+
 def test_with_the_storage_away_what_is_known_still_decides_until_a_look_is_due(world: World) -> None:
     world.publish(reference_files(10))
     world.worker.refresh(NOON)

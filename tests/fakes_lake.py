@@ -288,12 +288,7 @@ class _FakeWriter:
         gone = pl.lit(value=True) if periods is None else periods.hold(pl.col(period))
         self._commit(rows, seen, there.filter(~gone), there.filter(gone))
 
-    def insert(self, rows: pl.DataFrame, seen: Mapping[str, int]) -> None:
-        self._commit(rows, seen, self.lake.rows(self.table), None)
-
-    def _commit(
-        self, rows: pl.DataFrame, seen: Mapping[str, int], kept: pl.DataFrame, went: pl.DataFrame | None
-    ) -> None:
+    def _commit(self, rows: pl.DataFrame, seen: Mapping[str, int], kept: pl.DataFrame, went: pl.DataFrame) -> None:
         if len(self.lake.commits.get(self.table, ())) != self.version:
             raise LakeConflict(f"{self.table} has moved on")
         self.lake.commit(self.table, rows, seen, went)

@@ -446,7 +446,7 @@ class TableWriter:
         Raises LakeConflict if the table has moved on.
         """
         predicate = None if periods is None else _of_periods(self.table, period, periods)
-        with self._committing():
+        try:
             write_deltalake(
                 self.handle.delta,
                 self.table.conform(rows),
@@ -454,24 +454,8 @@ class TableWriter:
                 predicate=predicate,
                 writer_properties=COMPRESSED,
                 commit_properties=_transactions(seen, expires=False),  # what a table has seen is never forgotten
-            )
-
-    def insert(self, rows: pl.DataFrame, seen: Mapping[str, int]) -> None:
-        """Add the rows to those that are there. Raises LakeConflict if the table has moved on."""
-        with self._committing():
-            write_deltalake(
-                self.handle.delta,
-                self.table.conform(rows),
-                mode="append",
-                writer_properties=COMPRESSED,
-                commit_properties=_transactions(seen, expires=False),
                 post_commithook_properties=LOG_STAYS,
             )
-
-    @contextmanager
-    def _committing(self) -> Iterator[None]:
-        try:
-            yield
         except CommitFailedError as error:
             raise LakeConflict(f"{self.table}: {_words(error)}") from error
 

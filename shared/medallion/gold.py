@@ -1,8 +1,8 @@
 """What a derived table is: its rows, computed from other tables, and how a change of those becomes a change of it.
 
-There are three ways. `Periods` of the table are computed again and replaced (`GoldTable`); new rows are added to what
-is there (`InsertOnly`); a total is moved by what came and went (`RunningSum`). Each is computed by a pure function of
-frames, so that a build of all of history and many small builds end in the same rows.
+There are two ways. `Periods` of the table are computed again and replaced (`GoldTable`); a total is moved by what came
+and went (`RunningSum`). Each is computed by a pure function of frames, so that a build of all of history and many small
+builds end in the same rows.
 """
 
 from collections.abc import Callable
@@ -92,15 +92,6 @@ class GoldTable:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class InsertOnly:
-    """A table whose rows never change: `build` takes the context, the source's new rows, and the table as it is."""
-
-    table: Table
-    source: Source
-    build: Callable[[BuildContext, pl.LazyFrame, pl.LazyFrame], pl.LazyFrame]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class RunningSum:
     """Sums over all rows of a source, by `keys`; moved by the rows that came and went, not added up anew."""
 
@@ -118,7 +109,7 @@ class Difference:
     went: pl.DataFrame
 
 
-type Derived = GoldTable | InsertOnly | RunningSum
+type Derived = GoldTable | RunningSum
 
 
 def by_hour(instant: str) -> tuple[pl.Expr, pl.Expr]:

@@ -22,7 +22,6 @@ from shared.medallion.gold import (
     Derived,
     Difference,
     GoldTable,
-    InsertOnly,
     RunningSum,
     Source,
     Trigger,
@@ -82,10 +81,6 @@ class DerivedWriter(Protocol):
         self, rows: pl.DataFrame, seen: Mapping[str, int], *, period: str = "", periods: Periods | None = None
     ) -> None:
         """Put the rows in the place of those whose *period* column lies in the periods, or of all rows."""
-        ...
-
-    def insert(self, rows: pl.DataFrame, seen: Mapping[str, int]) -> None:
-        """Add the rows to those that are there."""
         ...
 
 
@@ -211,8 +206,7 @@ class _Build:
         seen = writer.seen(snapshot.key)
         if not _is_new(snapshot, seen):
             return None
-        run = self._insert if isinstance(derived, InsertOnly) else self._sum
-        rows = run(derived, snapshot, seen, writer)  # type: ignore[arg-type] # mypy does not follow the choice
+        rows = self._sum(derived, snapshot, seen, writer)
         return BuiltTable(str(derived.table), rows, None, {str(derived.source.table): snapshot.version})
 
     def _compute_periods(self, derived: GoldTable, writer: DerivedWriter) -> BuiltTable | None:
@@ -288,13 +282,6 @@ class _Build:
         if periods is not None:
             rows = rows.filter(periods.hold(pl.col(derived.period)))
         return derived.table.conform(rows.collect(engine="streaming"))
-
-    def _insert(self, derived: InsertOnly, snapshot: Snapshot, seen: int | None, writer: DerivedWriter) -> int:
-        difference = None if seen is None else snapshot.difference(seen)
-        came = snapshot.scan(derived.source.instant, None) if difference is None else difference.came.lazy()
-        rows = derived.table.conform(derived.build(self.context, came, writer.rows()).collect(engine="streaming"))
-        writer.insert(rows, {snapshot.key: snapshot.version})
-        return rows.height
 
     def _sum(self, derived: RunningSum, snapshot: Snapshot, seen: int | None, writer: DerivedWriter) -> int:
         difference = None if seen is None else snapshot.difference(seen)

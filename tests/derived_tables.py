@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from shared.medallion.gold import BuildContext, Due, GoldTable, RunningSum, Source
+from shared.medallion.gold import BuildContext, Due, GoldTable, RunningSum, Source, Trigger
 from shared.medallion.periods import Grain
 from shared.medallion.pings import PINGS
 from shared.medallion.quarantine import BODIES
@@ -88,13 +88,22 @@ TOTALS = RunningSum(
     ("device_key",),
     ("n",),
 )
+NEWEST_DAY = GoldTable(
+    gold_table("newest_day", {"day": INSTANT}, partition_by=None),
+    None,
+    (Source(PINGS, "tracked_at", trigger=Trigger.NONE),),
+    lambda context, _: pl.LazyFrame({"day": [context.newest]}, {"day": INSTANT}).select(
+        pl.col("day").dt.truncate("1d")
+    ),
+    due=Due("day IS NOT NULL", lambda context: pl.col("day") + DAY <= context.newest),
+)
 COUNT_BODIES = GoldTable(
     gold_table("count_bodies", {"n": pl.Int64()}, partition_by=None),
     None,
     (Source(BODIES, "enqueued_at"),),
     lambda _, bodies: bodies.select(n=pl.len().cast(pl.Int64)),
 )
-TABLES = (BY_HOUR, BY_DAY, TWO_DAYS, AGES, FIRST_DAYS, TOTALS, COUNT_BODIES)
+TABLES = (BY_HOUR, BY_DAY, TWO_DAYS, AGES, FIRST_DAYS, TOTALS, NEWEST_DAY, COUNT_BODIES)
 
 
 def builder(lake: Any) -> GoldBuilder:

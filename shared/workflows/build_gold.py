@@ -230,9 +230,11 @@ class _Build:
             return NOTHING  # a build that started later than this one has been here
         if writer.seen(MIN_DEVICES) != self.context.min_devices:
             return None
-        periods = self._due(derived, writer)
-        for source, snapshot in snapshots:
-            changed = self._changed(derived, source, snapshot, seen[snapshot.key])
+        periods = NOTHING
+        for changed in (
+            self._due(derived, writer),
+            *(self._changed(derived, source, snapshot, seen[snapshot.key]) for source, snapshot in snapshots),
+        ):
             if changed is None:
                 return None
             periods |= changed
@@ -255,12 +257,15 @@ class _Build:
         # A row matters to the periods that it lies after by `after` at most, and before by `before`.
         return changed.widened(derived.grain, source.reach_after(self.context), source.before)
 
-    def _due(self, derived: GoldTable, writer: DerivedWriter) -> Periods:
-        if derived.due is None or derived.grain is None or writer.seen(NEWEST) == self._newest_s:
+    def _due(self, derived: GoldTable, writer: DerivedWriter) -> Periods | None:
+        """The periods of the rows that time may have changed; None: all of them."""
+        if derived.due is None or writer.seen(NEWEST) == self._newest_s:
             return NOTHING
+        due = writer.rows(derived.due.where).filter(derived.due.is_due(self.context))
+        if derived.grain is None:
+            return NOTHING if due.head(1).collect().is_empty() else None
         start = derived.grain.start_of(pl.col(derived.period))
-        due = writer.rows(derived.due.where).filter(derived.due.is_due(self.context)).select(start).unique().collect()
-        return Periods.of(derived.grain, due.to_series())
+        return Periods.of(derived.grain, due.select(start).unique().collect().to_series())
 
     def _rows(
         self,

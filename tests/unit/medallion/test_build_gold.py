@@ -76,6 +76,7 @@ def test_what_time_alone_may_change_is_looked_at_when_newer_events_were_seen():
     days = (START, START + 8 * DAY, START + 9 * DAY)
     assert report["gold.ages"].periods.spans == ((days[0], days[0] + DAY), (days[1], days[2]))
     assert lake.rows(AGES.table).sort("event_date")["is_old"].to_list() == [True, False]
+    assert report["gold.newest_day"].periods is None
 
 
 def test_late_data_corrects_its_own_hour_and_no_other_is_computed():

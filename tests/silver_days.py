@@ -1,13 +1,15 @@
 """Rows of silver as days of a city's stores leave them: for benchmarks and for builds that are compared."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import polars as pl
 
+from shared.medallion.captures import CAPTURES
 from shared.medallion.decisions import DECISIONS
 from shared.medallion.gps_enriched import GPS_ENRICHED
 from shared.medallion.pings import PINGS
+from shared.medallion.receipts import RECEIPTS
 from shared.medallion.tables import INSTANT, Table
 from tests.fakes_lake import unique
 
@@ -58,6 +60,29 @@ class Days:
             outcome=pl.when(is_held_out).then(pl.lit("not_sent")).otherwise("outcome"),
             reason=pl.when(is_held_out).then(pl.lit("held_out")).otherwise("reason"),
         )
+
+    def receipts(self, decisions: pl.DataFrame) -> pl.DataFrame:
+        """What became of the offers among these decisions, some of it said twice."""
+        offered = decisions.filter(pl.col("outcome") == "sent").with_columns(
+            receipt_id=pl.lit("r") + pl.col("decision_id"),
+            offer_id=pl.lit("o") + pl.col("decision_id"),
+            receipt_at=pl.col("decided_at") + pl.duration(seconds=2),
+            offered_at="decided_at",
+            outcome=pl.when(pl.col("device_key").hash() % 4 == 0)
+            .then(pl.lit("expired"))
+            .otherwise(pl.lit("delivered")),
+            attempts=pl.lit(1, pl.Int64),
+            status=pl.lit(200, pl.Int64),
+        )
+        return pl.concat([offered, offered.head(3)]).match_to_schema(RECEIPTS.schema, extra_columns="ignore")
+
+    def captures(self, day: date, minutes: tuple[int, int]) -> pl.DataFrame:
+        """The ledger's row of one capture file."""
+        (at_us,) = self._instants(day, 1, minutes)
+        at = pl.Series([at_us]).cast(INSTANT)
+        times = dict.fromkeys(("window_start", "captured_at", "first_enqueued_at", "last_enqueued_at"), at)
+        refined = {"refined_at": at + timedelta(seconds=3), "bytes": 1000, "events": 10}
+        return self._rows(CAPTURES, day, np.array([at_us]), {**times, **refined})
 
     def _instants(self, day: date, rows: int, minutes: tuple[int, int]) -> np.ndarray:
         midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -17,9 +17,11 @@ import polars as pl
 
 from shared.adapters.delta_tables import DeltaTables
 from shared.adapters.lake_storage import LakeStorage
+from shared.medallion.captures import CAPTURES
 from shared.medallion.decisions import DECISIONS
 from shared.medallion.gps_enriched import GPS_ENRICHED
 from shared.medallion.pings import PINGS
+from shared.medallion.receipts import RECEIPTS
 from shared.medallion.tables import Table
 from shared.workflows.build_gold import GoldBuilder
 from tests.bench.report import record
@@ -49,7 +51,10 @@ def add_history(tables: DeltaTables, days: int, source: Days) -> None:
         day, minutes = TODAY - timedelta(days=back), (0, 1_380 if back else 720)
         add(tables, PINGS, source.pings(day, PINGS_A_DAY, minutes))
         add(tables, GPS_ENRICHED, source.near(day, NEAR_A_DAY, minutes))
-        add(tables, DECISIONS, source.decisions(day, VISITS_A_DAY, minutes))
+        decisions = source.decisions(day, VISITS_A_DAY, minutes)
+        add(tables, DECISIONS, decisions)
+        add(tables, RECEIPTS, source.receipts(decisions))
+        add(tables, CAPTURES, source.captures(day, minutes))
 
 
 def add_capture_files(tables: DeltaTables, source: Days, number: int) -> None:
@@ -57,7 +62,10 @@ def add_capture_files(tables: DeltaTables, source: Days, number: int) -> None:
     minutes = (720 + number, 721 + number)
     add(tables, PINGS, source.pings(TODAY, 500, minutes))
     add(tables, GPS_ENRICHED, source.near(TODAY, 250, minutes))
-    add(tables, DECISIONS, source.decisions(TODAY, 50, minutes))
+    decisions = source.decisions(TODAY, 50, minutes)
+    add(tables, DECISIONS, decisions)
+    add(tables, RECEIPTS, source.receipts(decisions))
+    add(tables, CAPTURES, source.captures(TODAY, minutes))
 
 
 def main(history: int) -> None:

@@ -56,4 +56,4 @@ def _answer(work: Callable[[], Answer]) -> func.HttpResponse:
         log.warning("no answer for an analyst: %s", refused)
         body = msgspec.json.encode({"error": str(refused)})
         return func.HttpResponse(body, status_code=status, mimetype="application/json")
-    return func.HttpResponse(answer.body, headers={"Content-Type": answer.content_type})
+    return func.HttpResponse(answer.body, mimetype=answer.content_type)

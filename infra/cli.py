@@ -27,6 +27,7 @@ COMMANDS = {
     "why": "why",
     "replay": "replay",
     "tables": "results",
+    "sql": "sql",
     "flush": "results",
 }
 """Each command, in the order of the help, and the module of infra.commands that has it."""

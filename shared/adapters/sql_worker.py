@@ -72,10 +72,11 @@ def main() -> None:
     request = json.loads(sys.stdin.readline())
     _limit_process(request)
     try:
-        scans = plan(request)
+        sql = one_select(request)
+        scans = plan(request, sql)
         _say({"scans": scans})
         files = json.loads(sys.stdin.readline())
-        _say({"columns": run(request, scans, files)})
+        _say({"columns": run(request, sql, scans, files)})
     except Refused as refused:
         _say({"error": str(refused), "kind": "refused"})
     except (duckdb.OutOfMemoryException, MemoryError):
@@ -86,18 +87,39 @@ def main() -> None:
         _say({"error": _in_words(str(error)), "kind": kind})
 
 
-def plan(request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The columns that the query reads of each table, and comparisons with constants that its rows must meet.
-
-    Raises Refused for what is no single SELECT over the tables.
-    """
+def one_select(request: Mapping[str, Any]) -> str:
+    """The query without what follows its statement. Raises Refused for what is no single SELECT over the tables."""
     connection = _connect(request)
-    sql = request["sql"]
-    _require_one_select(connection, sql)
+    statements = connection.extract_statements(f"\n{request['sql']}")
+    if len(statements) != 1:
+        raise Refused(f"one SELECT at a time is valid; here are {len(statements) or 'no'} statements")
+    kind = statements[0].type.name
+    if kind == "MULTI":
+        raise Refused("PIVOT must name its values: SELECT * FROM (PIVOT ... ON column IN (...) USING ...)")
+    if kind != "SELECT":
+        raise Refused(f"only SELECT (with WITH, DESCRIBE, SUMMARIZE, SHOW TABLES) is valid; this is {kind}")
+    sql = _without_end(request["sql"])
     tree = json.loads(connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()[0][0])
     if tree["error"]:
         raise Refused(f"this statement is not supported: {tree['error_message']}")
     _require_known(tree, request["tables"])
+    return sql
+
+
+def _without_end(sql: str) -> str:
+    """A statement without the semicolons after it (or before), so that it can stand in another one."""
+    import duckdb
+
+    written = bytearray(sql, "utf-8")
+    for offset, _ in duckdb.tokenize(sql):
+        if written[offset : offset + 1] == b";":
+            written[offset : offset + 1] = b" "
+    return written.decode()
+
+
+def plan(request: Mapping[str, Any], sql: str) -> dict[str, dict[str, Any]]:
+    """The columns that the query reads of each table, and comparisons with constants that its rows must meet."""
+    connection = _connect(request)
     for name, columns in request["tables"].items():
         listed = ", ".join(f"{_quoted(column)} {dtype}" for column, dtype in columns.items())
         connection.execute(f"CREATE TABLE {name} ({listed})")
@@ -109,17 +131,17 @@ def plan(request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return _scans(json.loads(explained), request["tables"])
 
 
-def run(request: Mapping[str, Any], scans: Mapping[str, Any], files: Mapping[str, str]) -> list[list[str]]:
+def run(request: Mapping[str, Any], sql: str, scans: Mapping[str, Any], files: Mapping[str, str]) -> list[list[str]]:
     """Run the query over the files, write its rows (one more than the limit, to tell that there are) to RESULT."""
     connection = _connect(request)
     for name, columns in request["tables"].items():
         connection.execute(f"CREATE VIEW {name} AS {_view(name, columns, scans, files)}")
     connection.execute("SET lock_configuration = true")
-    names, types = _described(connection, request["sql"])
+    names, types = _described(connection, sql)
     cast = ", ".join(_column(number, name, types[number]) for number, name in enumerate(names))
     limit = request["max_rows"] + 1
     target = _text(str(Path.cwd() / RESULT))
-    query = f"SELECT {cast} FROM (\n{request['sql']}\n) LIMIT {limit}"  # noqa: S608 (the query is what is asked for)
+    query = f"SELECT {cast} FROM (\n{sql}\n) LIMIT {limit}"  # noqa: S608 (the query is what is asked for)
     connection.execute(f"COPY ({query}) TO {target} (FORMAT parquet)")
     return [[name, dtype] for name, dtype in zip(names, types, strict=True)]
 
@@ -173,17 +195,6 @@ def _connect(request: Mapping[str, Any]) -> "DuckDBPyConnection":
         connection.execute(f"CREATE SCHEMA {schema}")
     connection.execute(f"SET search_path = {_text(','.join(schemas))}")
     return connection
-
-
-def _require_one_select(connection: "DuckDBPyConnection", sql: str) -> None:
-    statements = connection.extract_statements(f"\n{sql}")
-    if len(statements) != 1:
-        raise Refused(f"one SELECT at a time is valid; here are {len(statements) or 'no'} statements")
-    kind = statements[0].type.name
-    if kind == "MULTI":
-        raise Refused("PIVOT must name its values: SELECT * FROM (PIVOT ... ON column IN (...) USING ...)")
-    if kind != "SELECT":
-        raise Refused(f"only SELECT (with WITH, DESCRIBE, SUMMARIZE, SHOW TABLES) is valid; this is {kind}")
 
 
 def _require_known(tree: object, tables: Mapping[str, Any]) -> None:

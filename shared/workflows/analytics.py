@@ -16,6 +16,7 @@ from shared.medallion.tables import INSTANT, Table
 
 DEFAULT_LIMIT = 1_000
 MOST_ROWS = 100_000
+FIRST_YEAR, LAST_YEAR = 1969, 9999
 MOST_SQL_CHARACTERS = 20_000
 CONCURRENT_QUERIES = 2
 """So many SQL queries run at once in a worker; one more is told to come again."""
@@ -43,14 +44,12 @@ class Format(StrEnum):
 
     @property
     def content_type(self) -> str:
-        return {"json": "application/json", "csv": "text/csv; charset=utf-8"}.get(
-            self, "application/vnd.apache.parquet"
-        )
+        return {"json": "application/json", "csv": "text/csv"}.get(self, "application/vnd.apache.parquet")
 
 
 CONTENT_TYPES = {
     Format.JSON: "application/json",
-    Format.CSV: "text/csv; charset=utf-8",
+    Format.CSV: "text/csv",
     Format.PARQUET: "application/vnd.apache.parquet",
 }
 
@@ -214,10 +213,12 @@ class RowsRequest:
 
     def apply(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """Those rows of the table, and one more where there are more than the limit."""
-        wanted = [pl.col(name).is_in(values) for name, values in self.values.items()]
-        wanted += [*self._period()]
+        for name, values in self.values.items():
+            rows = rows.filter(pl.col(name).is_in(values))
+        for wanted in self._period():
+            rows = rows.filter(wanted)
         keys = [name for name in self.table.schema if name in KEYS]
-        return rows.filter(wanted).sort(keys).head(self.limit + 1)
+        return rows.sort(keys).head(self.limit + 1)
 
     def _period(self) -> Iterator[pl.Expr]:
         day = pl.col("event_date")
@@ -283,10 +284,9 @@ def _instant(text: str) -> datetime:
         raise RequestRefused(f"{text[:40]!r} is no date; {valid}") from error
     if "T" in written.upper() and found.tzinfo is None:
         raise RequestRefused(f"{text[:40]!r} has no offset; {valid}")
-    try:
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except OverflowError as error:
-        raise RequestRefused(f"{text[:40]!r} is no date; {valid}") from error
+    if not FIRST_YEAR < found.year < LAST_YEAR:
+        raise RequestRefused(f"{text[:40]!r} is no date after {FIRST_YEAR} and before {LAST_YEAR}; {valid}")
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _first_midnight_from(instant: datetime) -> date:

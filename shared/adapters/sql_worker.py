@@ -2,7 +2,7 @@
 
 Started by `shared.adapters.sql_engine` with an empty environment in an empty folder, and killed at its time limit.
 DuckDB counts most of its memory, but not what a single function makes (with a limit of 256 MB, `repeat('x',
-4000000000)` took 8 GB, and could not be interrupted for 35 s): therefore a process, whose memory the operating system
+4000000000)` took 7.7 GB, and could not be interrupted for 35 s): therefore a process, whose memory the operating system
 limits.
 
 Protocol, a JSON document a line. In: the query, the tables there are, the limits. Out: which columns of which tables

@@ -6,13 +6,15 @@ export class ApiError extends Error {}
 
 const BUSY = new Set([429, 503]);
 const TRIES = 6;
+const PATIENCE_MS = 60_000;
 
 /** An answer of the API. One that is busy (few SQL queries run at once) is asked again, a little later each time. */
 async function call(path, options = {}, left = TRIES) {
   const headers = { ...(options.headers ?? {}), ...(key ? { "x-functions-key": key } : {}) };
   let answer;
   try {
-    answer = await fetch(new URL(path, location.origin + location.pathname), { ...options, headers, cache: "no-store" });
+    const signal = AbortSignal.any([options.signal, AbortSignal.timeout(PATIENCE_MS)].filter(Boolean));
+    answer = await fetch(new URL(path, location.origin + location.pathname), { ...options, headers, signal, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("The app cannot be reached. What is shown is what it said last.");

@@ -247,12 +247,14 @@ function showStores({ merchant }, { visitsByStore, offersByStore, isCut }, refit
   const visits = new Map(visitsByStore.map((row) => [row.store_id, row.visits]));
   const sent = new Map(offersByStore.map((row) => [row.store_id, row.sent]));
   const measure = (figures, id) => (figures.has(id) ? figures.get(id) : isCut ? undefined : 0);
-  state.byStore = state.stores
+  const known = new Set(state.stores.map((store) => store.store_id));
+  const former = merchant ? [] : [...new Set([...visits.keys(), ...sent.keys()])].filter((id) => id !== null && !known.has(id));
+  state.byStore = [...state.stores, ...former.map((id) => ({ store_id: id, location: "No longer among the stores" }))]
     .filter((store) => !merchant || store.merchant === merchant)
     .map((store) => ({ ...store, key: store.store_id, visits: measure(visits, store.store_id), sent: measure(sent, store.store_id) }))
     .sort((one, other) => (other.visits ?? -1) - (one.visits ?? -1) || (other.sent ?? -1) - (one.sent ?? -1) || (one.store_id < other.store_id ? -1 : 1));
   state.isCut = isCut;
-  map.show(state.byStore, refit || merchant !== state.merchant);
+  map.show(state.byStore.filter(({ latitude }) => latitude !== undefined), refit || merchant !== state.merchant);
   state.merchant = merchant;
   listStores();
 }

@@ -12,6 +12,19 @@ function projectY(latitude) {
   return 0.5 - Math.log((1 + sine) / (1 - sine)) / (4 * Math.PI);
 }
 
+function disc(radius, colour) {
+  const size = 2 * radius + 2;
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = Math.ceil(size * devicePixelRatio);
+  const context = canvas.getContext("2d");
+  context.scale(canvas.width / size, canvas.width / size);
+  context.globalAlpha = 0.85;
+  context.fillStyle = colour;
+  context.arc(size / 2, size / 2, radius, 0, 2 * Math.PI);
+  context.fill();
+  return { canvas, size };
+}
+
 export class StoreMap {
   /** `describe(store)` gives the lines of a store's tip, the first one its title. */
   constructor(host, describe) {
@@ -24,6 +37,7 @@ export class StoreMap {
     this.view = null; // {x, y: the middle; scale: pixels a world}
     this.pointers = new Map();
     this.chosen = null;
+    this.greatest = 11; // the radius of most visits, in pixels; less where many stores are in view
     this.listen();
   }
 
@@ -114,7 +128,8 @@ export class StoreMap {
   }
 
   radius({ visits }) {
-    return visits ? 3 + (this.host.clientWidth < 480 ? 7 : 11) * Math.sqrt(visits / this.mostVisits) : 2;
+    const least = this.greatest < 6 ? 1.5 : 2.5;
+    return visits ? least + this.greatest * Math.sqrt(visits / this.mostVisits) : least - 0.5;
   }
 
   /** 0: no offer was sent; 1 to 4: how many, by orders of magnitude up to the most sent at a store. */
@@ -140,19 +155,26 @@ export class StoreMap {
     this.paintScale(context, ink("--quiet"));
   }
 
+  /** A disc is drawn once for its colour and size and then copied: that is many times as fast as filling each one. */
   paintStores(context, width, height, ramp) {
-    const paths = ramp.map(() => new Path2D());
-    for (const item of this.stores) {
+    const inView = this.stores.filter((item) => {
       const [x, y] = this.position(item);
-      const radius = this.radius(item.store);
-      if (x < -radius || y < -radius || x > width + radius || y > height + radius) continue;
-      const path = paths[this.step(item.store)];
-      path.moveTo(x + radius, y);
-      path.arc(x, y, radius, 0, 2 * Math.PI);
+      return x > -20 && y > -20 && x < width + 20 && y < height + 20;
+    });
+    this.greatest = (width < 480 ? 7 : 11) * Math.max(0.3, Math.min(1, Math.sqrt(500 / inView.length)));
+    const discs = new Map();
+    const drawn = new Set(); // of stores in one colour on the same two pixels only the first, the greatest, would be seen
+    for (const item of inView) {
+      const [x, y] = this.position(item);
+      const spot = (Math.round(x / 2) * 8192 + Math.round(y / 2)) * 8 + this.step(item.store);
+      if (drawn.has(spot)) continue;
+      drawn.add(spot);
+      const [step, radius] = [this.step(item.store), Math.round(this.radius(item.store) * 2) / 2];
+      const name = step * 100 + radius;
+      if (!discs.has(name)) discs.set(name, disc(radius, ramp[step]));
+      const { canvas, size } = discs.get(name);
+      context.drawImage(canvas, x - size / 2, y - size / 2, size, size);
     }
-    context.globalAlpha = 0.85;
-    paths.forEach((path, step) => { context.fillStyle = ramp[step]; context.fill(path); });
-    context.globalAlpha = 1;
   }
 
   paintPlaces(context, width, height, ink, paper) {

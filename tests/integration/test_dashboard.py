@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from shared.medallion.proportions import difference_interval
 from tests.browser import PHONE, Visit, chromium, visit
@@ -141,6 +141,19 @@ def test_a_store_is_found_by_name_and_shown_on_the_map(page: Visit):
     names.first.get_by_role("button").click()
     row = page.table("stores-table")[0]
     expect(page.page.locator("#map .tip")).to_contain_text(f"{row[1]} visits, {row[2]} offers sent")
+
+
+def test_a_store_that_is_no_longer_one_keeps_its_figures(browser: Browser):
+    busiest = of_period("store_daily", "Today").sort("visits", descending=True, nulls_last=True).row(0, named=True)
+    stores = WORLD["stores"].filter(pl.col("store_id") != busiest["store_id"])
+    api = GoldApi({**WORLD, "stores": stores}, AS_OF)
+    with visit(browser, api.page, NOW) as page:
+        name, visits, _ = page.table("stores-table")[0]
+        assert name == f"{busiest['store_id']}No longer among the stores"
+        assert visits == said(busiest["visits"])
+        assert key_figures(page) == figures_of("Today")
+        assert page.console == []
+    api.close()
 
 
 def test_the_map_is_moved_with_the_keyboard(page: Visit):
@@ -326,6 +339,23 @@ def test_when_the_app_is_away_the_page_says_so_and_keeps_its_figures(page: Visit
     page.console.clear()  # Chromium itself tells of an answer 400
 
 
+def test_a_query_that_finds_the_app_busy_is_asked_again(page: Visit, api: GoldApi):
+    answers = iter([429, 429])
+
+    def busy_twice(route: Route) -> None:
+        status = next(answers, None)
+        if status is None:
+            route.fallback()
+        else:
+            route.fulfill(status=status, json={"error": "2 queries are running"})
+
+    page.page.route("**/api/sql", busy_twice)
+    page.choose_period("28 days")
+    assert key_figures(page) == figures_of("28 days")
+    expect(page.page.get_by_role("alert")).to_be_hidden()
+    page.console.clear()  # Chromium itself tells of an answer 429
+
+
 def test_the_key_stands_in_no_address_but_the_pages_own(page: Visit):
     addresses = [request.url for request in page.requests]
     assert [address for address in addresses if KEY in address] == [page.address]
@@ -401,7 +431,8 @@ def test_23_000_stores_are_drawn_and_listed(browser: Browser):
         new_devices=1,
         returning_devices=1,
     )
-    api = GoldApi({**WORLD, "stores": stores, "store_daily": busy}, AS_OF)
+    no_offers = WORLD["offers_hourly"].clear()
+    api = GoldApi({**WORLD, "stores": stores, "store_daily": busy, "offers_hourly": no_offers}, AS_OF)
     with visit(browser, api.page, NOW) as page:
         assert page.text("stores-note") == "The busiest 100 of 23,000 stores."
         assert page.text("kpi-visits") == said(busy["visits"].sum())

@@ -255,27 +255,31 @@ def _scans(plan: object, tables: Mapping[str, Any]) -> dict[str, dict[str, Any]]
             columns = [column for column in tables[name] if column in words]
             known = found.get(name)
             if known is None:
-                found[name] = {"columns": columns, "filters": _comparisons(node.get("Filters"))}
+                found[name] = {"columns": columns, "filters": _comparisons(node.get("Filters"), tables[name])}
             else:
                 known["columns"] = list(dict.fromkeys([*known["columns"], *columns]))
                 known["filters"] = []
     return found
 
 
-def _comparisons(filters: object) -> list[list[str]]:
+def _comparisons(filters: object, columns: Mapping[str, str]) -> list[list[str]]:
     """(column, operator, constant) of those filters that are nothing but that; the engine applies all of them too."""
     found: list[list[str]] = []
     for condition in _listed(filters):
         atoms = [_ATOM.fullmatch(condition)]
-        if atoms == [None] and " OR " not in condition:
+        if atoms == [None]:
             inner = condition.removeprefix("(").removesuffix(")")
             atoms = [_ATOM.fullmatch(part) for part in inner.split(" AND ")]
-        found += [
-            [atom[1], atom[2], atom[3].replace("''", "'")]
-            for atom in atoms
-            if atom is not None and (atom[4] or atom[2] == "=")
-        ]
+        # All or none: of a part alone nobody knows what stands around it.
+        if all(atom is not None and _is_exact(atom, columns) for atom in atoms):
+            found += [[atom[1], atom[2], atom[3].replace("''", "'")] for atom in atoms if atom is not None]
     return found
+
+
+def _is_exact(atom: re.Match[str], columns: Mapping[str, str]) -> bool:
+    """Whether Polars compares these as the engine does: texts as equal or not, dates and instants in every way."""
+    dtype = columns.get(atom[1])
+    return (dtype == "VARCHAR" and atom[2] == "=" and atom[4] is None) or (dtype == atom[4] and dtype is not None)
 
 
 def _listed(value: object) -> list[str]:

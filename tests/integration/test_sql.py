@@ -8,11 +8,15 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from infra.cli import app
 from infra.commands.sql import Session, Shell, statements, writer
+from shared.adapters import sql_worker
 from shared.adapters.delta_tables import DeltaTables
 from shared.adapters.lake_storage import LakeStorage
 from shared.adapters.sql_engine import DuckDbEngine
@@ -100,6 +104,24 @@ def test_the_ancestor_s_query_works_as_typed(gold: DuckDbEngine):
         ),
         ("SELECT count(*) FROM gold.store_hourly WHERE NOT event_date = '2026-06-01' AND pings IS NULL", [(24,)]),
         ("SELECT count FROM gold.aggregated_trips WHERE location = 'O''Hare'", [(None,)]),
+        (
+            """SELECT count(*) FROM gold.store_hourly WHERE coalesce(
+            store_id = 's1' AND event_date = '2026-06-01' AND hour >= '2026-06-01T00:00Z', TRUE)""",
+            [(24,)],
+        ),
+        (
+            """SELECT count(*) FROM gold.store_hourly
+            WHERE (pings > 3 AND store_id = 's1' AND event_date = '2026-06-01') IS NOT TRUE""",
+            [(76,)],
+        ),
+        ("SELECT count(*) FROM gold.store_hourly WHERE store_id >= 's2' AND store_id < 's3'", [(48,)]),
+        (
+            "SELECT count(*) FROM gold.store_hourly WHERE store_id = 's1) AND (event_date = ''2026-06-01''::DATE'",
+            [(0,)],
+        ),
+        ("SELECT count(*) FROM gold.promotion_daily WHERE is_final AND event_date = '2026-06-01'", [(0,)]),
+        ("SELECT count(*) FROM gold.promotion_daily WHERE is_final = 'true'", [(0,)]),
+        ("SELECT count(*) FROM gold.store_hourly WHERE hour::DATE = '2026-06-02' AND store_id LIKE 's1%'", [(24,)]),
         ("SELECT location FROM aggregated_trips WHERE count > 3", [("Leeds",)]),
         (
             """WITH a AS (SELECT * FROM gold.store_hourly WHERE event_date = '2026-06-01')
@@ -292,6 +314,27 @@ def test_a_sum_that_no_column_can_hold_is_refused_not_rounded(gold: DuckDbEngine
     assert "out of range" in refusal(gold, "SELECT 9223372036854775807::HUGEINT + 1").lower()
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd.csv'",
+        "COPY (SELECT 1) TO '/x.csv'",
+        "ATTACH '/x.db'",
+        "LOAD httpfs",
+        "INSTALL httpfs",
+        "SET memory_limit = '100GB'",
+        "SET enable_external_access = true",
+        "SELECT * FROM enable_logging()",
+    ],
+)
+def test_the_engine_itself_refuses_what_the_look_at_the_query_might_have_missed(sql: str):
+    connection = sql_worker._connect({"tables": {"gold.stores": {}}, "memory_mb": 64, "threads": 1})
+    connection.execute("SET lock_configuration = true")
+    with pytest.raises((duckdb.PermissionException, duckdb.InvalidInputException)):
+        connection.execute(sql).fetchall()
+
+
 # Limits
 
 
@@ -412,6 +455,20 @@ def test_ctrl_c_stops_a_running_query(session: Session, capsys: pytest.CaptureFi
 
     Shell(Interrupted(), writer("csv", None), iter(["SELECT 1;"])).run()
     assert "stopped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--format", "xml"], "valid are table, json, csv, parquet"),
+        (["--format", "parquet"], "say where with --out FILE"),
+        (["--out", "x"], "--out needs a --format"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused_before_anything_runs(arguments: list[str], words: str):
+    refused = CliRunner().invoke(app, ["sql", "SELECT 1", *arguments], env={"COLUMNS": "200"})
+    assert refused.exit_code == 2
+    assert words in refused.output
 
 
 def test_a_script_is_parted_by_semicolons_at_line_ends():

@@ -17,6 +17,8 @@ LOITERING_RANGE_S = (0.0, 86_400.0)
 DEFAULT_LOITERING_DELAY_S = 180.0
 FILE = 0
 """The place of a fault of the file as a whole."""
+NO_PLACES = frozenset({"Factory", "localtime"})
+"""In the database of zones for machines: neither says what time it is anywhere."""
 
 
 @dataclass(slots=True)
@@ -87,7 +89,7 @@ class StoreRows:
         names = self.columns.get("time_zone", ())
         unknown = set(names) - {""}
         if unknown:
-            unknown -= zoneinfo.available_timezones()
+            unknown -= zoneinfo.available_timezones() - NO_PLACES
         for row, name in enumerate(names) if unknown else ():
             if name in unknown:
                 self.fault_at(row, "time_zone", f"{name!r} is no IANA time zone, such as Europe/London")

@@ -115,6 +115,13 @@ def test_a_time_zone_must_be_in_the_iana_database() -> None:
     ]
 
 
+@pytest.mark.parametrize("zone", ["localtime", "Factory"])
+def test_a_zone_of_no_place_is_refused(zone: str) -> None:
+    assert faults(f"1,n,m,s,l,51.5,-0.1,80,{zone}", header=HEADER + ",time_zone") == [
+        f"stores.csv line 2, time_zone: {zone!r} is no IANA time zone, such as Europe/London"
+    ]
+
+
 def test_a_loitering_delay_is_at_most_a_day() -> None:
     assert faults("1,n,m,s,l,51.5,-0.1,80,86401", header=HEADER + ",loitering_delay_s") == [
         "stores.csv line 2, loitering_delay_s: 86401 is out of range 0..86400"

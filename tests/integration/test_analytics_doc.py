@@ -1,6 +1,10 @@
 """What docs/analytics.md tells people to type works on tables that our code wrote."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ pytestmark = pytest.mark.integration
 
 DOC = (Path(__file__).parents[2] / "docs" / "analytics.md").read_text(encoding="utf-8")
 HOURS = STORE_HOURLY.table
+SPARK_ALONE = "--master local[1] --conf spark.ui.enabled=false --conf spark.driver.host=127.0.0.1 pyspark-shell"
 
 
 def hours() -> pl.DataFrame:
@@ -46,6 +51,27 @@ def test_every_snippet_runs_and_finds_the_same(tmp_path: Path):
     assert names["visits"].rows() == expected
     assert names["by_store"].fetchall() == expected
     assert list(names["frame"].itertuples(index=False, name=None)) == expected
+
+
+@pytest.mark.slow
+def test_spark_reads_the_same(tmp_path: Path):
+    """In a process of its own, for Spark's warnings are not ours."""
+    if shutil.which("java") is None:
+        pytest.skip("java is not installed, and Spark runs on it")
+    with Lake(LakeStorage.in_folder(tmp_path)).tables().derived(HOURS) as derived:
+        derived.replace(hours(), {})
+    (snippet,) = re.findall(r"```pyspark\n(.*?)```", DOC, re.DOTALL)
+    script = f"gold = {str(tmp_path / 'gold')!r}\n{snippet}\nprint([tuple(row) for row in by_store.collect()])\n"
+    alone = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_SUBMIT_ARGS": SPARK_ALONE}
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | alone,
+        cwd=tmp_path,
+    )
+    assert found.stdout.splitlines()[-1:] == ["[('s1', 1), ('s2', 5)]"], found.stderr[-2000:]
 
 
 def test_the_parameters_formats_and_limits_are_those_of_the_code():

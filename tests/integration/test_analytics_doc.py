@@ -63,13 +63,9 @@ def test_spark_reads_the_same(tmp_path: Path):
     (snippet,) = re.findall(r"```pyspark\n(.*?)```", DOC, re.DOTALL)
     script = f"gold = {str(tmp_path / 'gold')!r}\n{snippet}\nprint([tuple(row) for row in by_store.collect()])\n"
     alone = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_SUBMIT_ARGS": SPARK_ALONE}
+    command = [sys.executable, "-c", script]
     found = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | alone,
-        cwd=tmp_path,
+        command, check=False, capture_output=True, text=True, timeout=300, env=os.environ | alone, cwd=tmp_path
     )
     assert found.stdout.splitlines()[-1:] == ["[('s1', 1), ('s2', 5)]"], found.stderr[-2000:]
 

@@ -102,7 +102,7 @@ def _write(result: SqlResult, written: Format, out: Path | None) -> None:
             out.write_bytes(body)
         except OSError as error:
             raise RequestRefused(f"{out} cannot be written: {error.strerror}") from error
-        errors.print(f"{result.rows.height:,} rows in {out}", markup=False)
+        errors.print(f"{_counted(result.rows.height)} in {out}", markup=False)
     if result.is_truncated:
         errors.print(f"there are more than {LIMITS.max_rows:,} rows; these are the first")
 
@@ -114,8 +114,12 @@ def _print_table(result: SqlResult) -> None:
     # A terminal folds what is too wide; for a pipe, lines stay whole.
     console.print(shown, width=None if console.is_terminal else WIDEST)
     total = result.rows.height
-    words = "1 row" if total == 1 else f"{total:,} rows"
+    words = _counted(total)
     errors.print(words if total <= MOST_SHOWN else f"{words}, the first {MOST_SHOWN} shown; --format csv has all")
+
+
+def _counted(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows:,} rows"
 
 
 def _cell(value: object) -> Text:

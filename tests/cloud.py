@@ -23,6 +23,11 @@ class Cloud:
         self._begun: list[subprocess.Popen[str]] = []
 
     @property
+    def api(self) -> str:
+        """The address of the functions."""
+        return f"http://127.0.0.1:{self.ports.http}/api"
+
+    @property
     def environment(self) -> dict[str, str]:
         ports = {f"FOOTFALL_{name.upper()}_PORT": str(port) for name, port in asdict(self.ports).items()}
         return {**os.environ, **ports, "FOOTFALL_HOME": str(self.home.path), "COLUMNS": "200", "NO_COLOR": "1"}

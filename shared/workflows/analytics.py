@@ -47,13 +47,6 @@ class Format(StrEnum):
         return {"json": "application/json", "csv": "text/csv"}.get(self, "application/vnd.apache.parquet")
 
 
-CONTENT_TYPES = {
-    Format.JSON: "application/json",
-    Format.CSV: "text/csv",
-    Format.PARQUET: "application/vnd.apache.parquet",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class CurrentTable:
     """A table at its current version, and when its rows were last changed; no version: it does not exist yet."""

@@ -1,8 +1,9 @@
-"""What `footfall` offers to play with, on the whole stack: reference, send, offers, tables, flush."""
+"""What `footfall` offers to play with, on the whole stack: reference, send, offers, tables, flush, sql."""
 
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -55,6 +56,15 @@ def test_pings_sent_from_a_file_become_offers_and_rows_and_nothing_is_missing_af
     assert rows["silver.offers"] == rows["silver.gps_enriched"] == 1
     assert rows["gold.aggregated_trips"] == 1
     assert "silver.pings" in cloud.footfall("tables").stdout
+
+    trips = cloud.footfall("sql", "SELECT * FROM gold.aggregated_trips", "--format", "csv")
+    assert trips.stdout.splitlines() == ["location,merchant,count", "Camden,Corner Coffee,1"]
+    with urlopen(f"{cloud.api}/gold/aggregated_trips?code={cloud.stack.host.key('default')}") as answer:  # noqa: S310
+        assert json.load(answer)["rows"] == [{"location": "Camden", "merchant": "Corner Coffee", "count": 1}]
+
+    cloud.stack.host.run_now("maintain_lake", 60)
+    looked_after = json.loads(cloud.footfall("tables", "--json").stdout)
+    assert {table["name"]: table["rows"] for table in looked_after} == rows
 
 
 def test_a_flush_that_cannot_catch_up_says_what_is_missing(cloud: Cloud, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -243,6 +244,21 @@ def test_a_silver_table_that_was_made_anew_is_counted_from_its_beginning(disk: L
     hourly(disk.tables()).build()
     found: list[datetime] = disk.tables().scan(BY_HOUR.table).collect()["hour"].to_list()
     assert found == [START + 9 * HOUR]
+
+
+@pytest.mark.parametrize("derived", [BY_HOUR, FIRST_DAYS, TOTALS], ids=lambda derived: derived.table.name)
+def test_a_derived_table_that_was_deleted_is_computed_anew_by_the_second_build_at_the_latest(disk: Lake, derived):
+    tables = disk.tables()
+    append(tables, [1, 100])
+    builder(tables).build()
+    shutil.rmtree(disk.storage.location(derived.table))
+    with pytest.raises(DeltaError, match=r"File not found|not found"):
+        builder(tables).build()  # the worker's open table is gone
+    builder(tables).build()
+    assert_tables_are_what_silver_says(tables)
+    append(tables, [5])
+    builder(tables).build()
+    assert_tables_are_what_silver_says(disk.tables())
 
 
 def test_a_reader_opens_only_the_files_that_may_hold_the_hours(disk: Lake):

@@ -2,14 +2,17 @@
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 import azure.functions as func
 import msgspec
 
 from shared import bootstrap, telemetry
-from shared.errors import FootfallError, LakeUnavailable, RequestRefused
-from shared.workflows.analytics import Answer, SqlBusy
+from shared.errors import FootfallError, LakeUnavailable, RequestRefused, SqlBusy
+
+if TYPE_CHECKING:
+    from shared.workflows.analytics import Answer
 
 bp = func.Blueprint()
 log = logging.getLogger(__name__)
@@ -48,7 +51,7 @@ def gold_sql(req: func.HttpRequest) -> func.HttpResponse:
     return _answer(lambda: bootstrap.analytics().sql(req.get_body()))
 
 
-def _answer(work: Callable[[], Answer]) -> func.HttpResponse:
+def _answer(work: "Callable[[], Answer]") -> func.HttpResponse:
     try:
         answer = work()
     except tuple(_STATUS) as refused:

@@ -10,6 +10,7 @@
   x ConfigurationError     nothing helps but another setting or another deployment
   x ReferenceRefused       stores or promotions with faults: carries all of them, by line
   x RequestRefused         a request over HTTP asks for what is not valid or not allowed
+  x SqlBusy                as many queries of analysts as may run at once are running: ask again in seconds
   x CaptureFileUnreadable  a capture file that is not Avro, or is cut short: poison, not a retry
   x ReplayRefused          a replay cannot give what is asked for; says why, and what would be possible
   x CaptureFileTooOld      a capture file so old that nothing can tell whether silver has it: poison as well
@@ -63,6 +64,10 @@ class ReferenceRefused(FootfallError):
 
 class RequestRefused(FootfallError):
     """A request over HTTP cannot be served as it is; the message names what would be valid."""
+
+
+class SqlBusy(FootfallError):
+    """As many queries of analysts as may run at once are running; the same request may succeed in seconds."""
 
 
 class ReplayRefused(FootfallError):

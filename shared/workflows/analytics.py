@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 import polars as pl
 
-from shared.errors import FootfallError, RequestRefused
+from shared.errors import RequestRefused, SqlBusy
 from shared.medallion.tables import INSTANT, Table
 
 DEFAULT_LIMIT = 1_000
@@ -29,10 +29,6 @@ FUNCTION_KEY = ("code", "clientId")
 
 _CURRENT_DAY_WIDER = timedelta(days=1)
 """An hour's local date lies at most so far from its UTC date."""
-
-
-class SqlBusy(FootfallError):
-    """As many queries as may run at once are running."""
 
 
 class Format(StrEnum):

@@ -1,6 +1,7 @@
 """The house stands as docs/architecture.md draws it; import-linter (pyproject.toml) holds the arrows inside it."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,3 +67,9 @@ def test_only_settings_read_the_environment():
     }
     # The Delta library takes Azurite's port from the environment only, so its adapter writes that there.
     assert readers == {"shared/settings.py", "shared/adapters/lake_storage.py"}
+
+
+def test_indexing_the_app_loads_nothing_of_the_lake():
+    code = "import function_app, sys; print(*{'polars', 'deltalake', 'duckdb'} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []

@@ -11,9 +11,9 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from shared.errors import RequestRefused
+from shared.errors import RequestRefused, SqlBusy
 from shared.medallion.tables import INSTANT, Table, gold_table
-from shared.workflows.analytics import CONCURRENT_QUERIES, Analytics, CurrentTable, SqlBusy, SqlLimits, SqlResult
+from shared.workflows.analytics import CONCURRENT_QUERIES, Analytics, CurrentTable, SqlLimits, SqlResult
 
 STORES = gold_table(
     "store_hourly",

@@ -80,7 +80,7 @@ class Settings:
     simulator_enabled: bool = False
     gold_min_devices: int = 5
     attribution_days: int = 7
-    sql_max_rows: int = 10_000
+    sql_max_rows: int = 50_000
     sql_timeout_s: int = 20
     sql_memory_mb: int = 512
 

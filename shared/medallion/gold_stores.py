@@ -30,20 +30,24 @@ def _is_replaced(context: BuildContext) -> pl.Expr:
     return pl.col("valid_until") <= context.newest
 
 
+_OF_THE_VERSION = (
+    "store_id",
+    "name",
+    "merchant",
+    "service_type",
+    "location",
+    "latitude",
+    "longitude",
+    "radius_m",
+    "time_zone",
+    "reference_version",
+)
+
 STORES = GoldTable(
     gold_table(
         "stores",
         {
-            "store_id": pl.String(),
-            "name": pl.String(),
-            "merchant": pl.String(),
-            "service_type": pl.String(),
-            "location": pl.String(),
-            "latitude": pl.Float64(),
-            "longitude": pl.Float64(),
-            "radius_m": pl.Float64(),
-            "time_zone": pl.String(),
-            "reference_version": pl.String(),
+            **{name: STORE_VERSIONS.schema[name] for name in _OF_THE_VERSION},
             "valid_until": INSTANT,
         },
         partition_by=None,

@@ -139,19 +139,9 @@ class GoldBuilder:
             built = [self._build(table, build) for table in self.tables]
         return GoldReport(tuple(table for table in built if table is not None))
 
-    def behind(self) -> tuple[str, ...]:
-        """The tables that the next build would change."""
-        with ExitStack() as stack:
-            build = _Build(self._context(), _Sources(self.lake, stack))
-            return tuple(str(derived.table) for derived in self.tables if self._is_behind(derived, build))
-
     def _context(self) -> BuildContext:
         # Before the first snapshot: a row that is newer than `newest` is as harmless as one that comes a build later.
         return replace(self.context, newest=self.lake.newest(PINGS, "enqueued_at") or NO_EVENT)
-
-    def _is_behind(self, derived: Derived, build: "_Build") -> bool:
-        with self.lake.derived(derived.table) as writer:
-            return build.is_behind(derived, writer)
 
     def _build(self, derived: Derived, build: "_Build") -> BuiltTable | None:
         for _ in range(ATTEMPTS - 1):
@@ -192,12 +182,6 @@ class _Build:
     @property
     def _newest_s(self) -> int:
         return int(self.context.newest.timestamp())
-
-    def is_behind(self, derived: Derived, writer: DerivedWriter) -> bool:
-        if isinstance(derived, GoldTable):
-            return self._to_compute(derived, self.sources.of(derived.sources), writer) != NOTHING
-        ((_, snapshot),) = self.sources.of([derived.source])
-        return _is_new(snapshot, writer.seen(snapshot.key))
 
     def run(self, derived: Derived, writer: DerivedWriter) -> BuiltTable | None:
         if isinstance(derived, GoldTable):

@@ -141,16 +141,6 @@ def test_the_report_names_the_versions_read():
     assert report["gold.by_hour"].periods is None
 
 
-def test_what_is_behind_is_what_the_next_build_would_change():
-    lake = FakeLake()
-    builder(lake).build()
-    assert builder(lake).behind() == ()
-    add(lake, BODIES, [1])
-    assert builder(lake).behind() == ("gold.count_bodies",)
-    builder(lake).build()
-    assert builder(lake).behind() == ()
-
-
 def test_a_commit_without_rows_makes_nothing_to_compute():
     lake = FakeLake()
     add(lake, PINGS, [-200, 1])

@@ -17,7 +17,7 @@ from shared.domain.promotions import ContactPolicy, PresenceParameters, Promotio
 from shared.domain.reference import CatalogueEntry, ReferenceData, version_in_force
 from shared.domain.stores import StoreTable
 from shared.errors import CaptureFileUnreadable, LakeConflict, LakeUnavailable
-from shared.medallion.bronze import CAPTURED, CapturePath
+from shared.medallion.bronze import CAPTURED, Bodies, Captured, CapturePath
 from shared.medallion.captures import CaptureProperties
 from shared.medallion.device_keys import DeviceKeys
 from shared.medallion.gold import Difference
@@ -87,17 +87,11 @@ def capture_file(
     return file.getvalue()
 
 
-def captured(bodies: Sequence[bytes | None], enqueued_at: datetime | Sequence[datetime] = NOON) -> pl.DataFrame:
-    """A bronze frame of these bodies, numbered from 0."""
+def captured(bodies: Sequence[bytes | None], enqueued_at: datetime | Sequence[datetime] = NOON) -> Captured:
+    """Captured events of these bodies, numbered from 0."""
     times = [enqueued_at] * len(bodies) if isinstance(enqueued_at, datetime) else enqueued_at
-    return pl.DataFrame(
-        {
-            "sequence_number": list(range(len(bodies))),
-            "enqueued_at": times,
-            "body": bodies,
-        },
-        schema=CAPTURED,
-    )
+    events = pl.DataFrame({"sequence_number": list(range(len(bodies))), "enqueued_at": times}, schema=CAPTURED)
+    return Captured(events, Bodies.of(bodies))
 
 
 @dataclass
@@ -108,7 +102,7 @@ class FakeCaptures:
     frame_rows: int = 1000
     reads: int = 0
 
-    def frames(self, path: str) -> Iterator[pl.DataFrame]:
+    def frames(self, path: str) -> Iterator[Captured]:
         if path not in self.files:
             raise CaptureFileUnreadable(f"{path} is not there")
         self.reads += 1

@@ -17,7 +17,7 @@ from shared.adapters.avro_container import Block, ByteStream, open_container
 from shared.adapters.azure_clients import is_transient
 from shared.adapters.capture_records import RecordReader, Records, SchemaNotRead, TimeNotRead, record_reader
 from shared.errors import CaptureFileUnreadable, LakeUnavailable
-from shared.medallion.bronze import CAPTURED, CapturePath
+from shared.medallion.bronze import CAPTURED, Captured, CapturePath
 from shared.medallion.captures import CaptureProperties
 from shared.medallion.tables import INSTANT
 
@@ -33,8 +33,8 @@ class CaptureContainer:
     def __init__(self, service: BlobServiceClient, container: str) -> None:
         self._container = service.get_container_client(container)
 
-    def frames(self, path: str) -> Iterator[pl.DataFrame]:
-        """The captured events of a file in order (shared.medallion.bronze.CAPTURED), FRAME_ROWS at a time.
+    def frames(self, path: str) -> Iterator[Captured]:
+        """The captured events of a file in order, FRAME_ROWS at a time.
 
         Raises CaptureFileUnreadable for a file that is not there, no capture file or cut short, and LakeUnavailable
         when the storage does not answer.
@@ -87,7 +87,7 @@ def _faults(path: str) -> Iterator[None]:
         raise
 
 
-def read_frames(name: str, pieces: Iterable[bytes], *, frame_rows: int = FRAME_ROWS) -> Iterator[pl.DataFrame]:
+def read_frames(name: str, pieces: Iterable[bytes], *, frame_rows: int = FRAME_ROWS) -> Iterator[Captured]:
     """The events of a capture file that comes in pieces of any size. Raises CaptureFileUnreadable, saying where."""
     stream = ByteStream(name, pieces)
     container = open_container(stream)
@@ -98,20 +98,17 @@ def read_frames(name: str, pieces: Iterable[bytes], *, frame_rows: int = FRAME_R
     try:
         for block in container.blocks:
             for records in _read_block(stream, block, reader):
-                yield from _frame(records).iter_slices(frame_rows)
+                yield from _captured(records).slices(frame_rows)
     except TimeNotRead as error:
         raise stream.unreadable(str(error)) from error
 
 
-def _frame(records: Records) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "sequence_number": records.sequence_number,
-            "enqueued_at": pl.Series(records.enqueued_at_us).cast(INSTANT),
-            "body": pl.Series(records.body, dtype=pl.Binary),
-        },
-        schema=CAPTURED,
-    )
+def _captured(records: Records) -> Captured:
+    columns = {
+        "sequence_number": records.sequence_number,
+        "enqueued_at": pl.Series(records.enqueued_at_us).cast(INSTANT),
+    }
+    return Captured(pl.DataFrame(columns, schema=CAPTURED), records.bodies)
 
 
 def _read_block(stream: ByteStream, block: Block, reader: RecordReader) -> Iterator[Records]:

@@ -21,6 +21,8 @@ import numpy as np
 from fastavro.schema import SchemaParseException, UnknownType
 from numpy.typing import NDArray
 
+from shared.medallion.bronze import Bodies
+
 Longs = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
@@ -30,6 +32,11 @@ NEEDED = ("SequenceNumber", "EnqueuedTimeUtc", "Body")
 
 _TIME = re.compile(rb"(\d\d?)/(\d\d?)/(\d{4}) (\d\d?):(\d\d):(\d\d) ([AP])M")
 _SHORTEST_TIME, _LONGEST_TIME = len("1/1/2026 1:00:00 AM"), len("12/31/2026 12:00:00 AM")
+_TIME_BYTES = 24
+"""A time in whole words of eight bytes, which are compared at once."""
+_TIME_MASK = np.where(np.arange(_TIME_BYTES) < np.arange(_TIME_BYTES + 1)[:, np.newaxis], 255, 0).astype(np.uint8)
+_TIME_MASK = _TIME_MASK.view(np.uint64)
+"""By the length of a time: its bytes of them."""
 _MOST_MAP_STEPS = 200
 _MOST_SHAPES = 4
 """So many shapes of the maps are looked for in a piece before the records that are left are walked entry by entry."""
@@ -42,13 +49,13 @@ class Records:
     used: int
     sequence_number: Longs
     enqueued_at_us: Longs
-    body: list[bytes | None]
+    bodies: Bodies
 
     def __len__(self) -> int:
-        return len(self.body)
+        return len(self.bodies)
 
 
-NO_RECORDS = Records(0, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), [])
+NO_RECORDS = Records(0, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), Bodies.of([]))
 
 
 class RecordReader(Protocol):
@@ -115,7 +122,7 @@ class FastavroReader:
         if not records:
             return NO_RECORDS
         numbers, times, bodies = zip(*records, strict=True)
-        return Records(used, np.array(numbers, dtype=np.int64), np.array(times, dtype=np.int64), list(bodies))
+        return Records(used, np.array(numbers, dtype=np.int64), np.array(times, dtype=np.int64), Bodies.of(bodies))
 
 
 class Kind:
@@ -420,19 +427,22 @@ def _read_heads(data: Bytes, tails: _Tails) -> _Heads:
 def _chain(heads: _Heads, tails: _Tails) -> Longs:
     """The tails that follow one another without a gap from the piece's front on: the records."""
     count = tails.end.size
-    length_at = tails.time_start - 1
-    following = np.minimum(np.searchsorted(length_at, heads.time_length_at), max(count - 1, 0))
     if not count:
         return np.empty(0, dtype=np.int64)
-    leads_on = heads.is_whole & (length_at[following] == heads.time_length_at) & tails.is_whole[following]
-    straight = leads_on[:-1] & (following[:-1] == np.arange(count))
+    length_at = tails.time_start - 1
+    straight = heads.is_whole[:-1] & tails.is_whole & (heads.time_length_at[:-1] == length_at)
     first_bend = count if straight.all() else int(np.argmin(straight))
-    records = list(range(first_bend))
-    head = first_bend
+    if first_bend == count:
+        return np.arange(count)
+    # Only what comes behind the first mark that leads nowhere is looked up.
+    behind = np.minimum(np.searchsorted(length_at, heads.time_length_at[first_bend:]), count - 1)
+    leads_on = heads.is_whole[first_bend:] & (length_at[behind] == heads.time_length_at[first_bend:])
+    leads_on &= tails.is_whole[behind]
+    records, head = list(range(first_bend)), 0
     while leads_on[head]:
-        tail = int(following[head])
+        tail = int(behind[head])
         records.append(tail)
-        head = tail + 1
+        head = tail + 1 - first_bend
     return np.array(records, dtype=np.int64)
 
 
@@ -443,24 +453,15 @@ def _columns(piece: bytes, data: Bytes, heads: _Heads, tails: _Tails, rows: Long
         used=int(tails.end[rows[-1]]),
         sequence_number=heads.sequence_number[of_head],
         enqueued_at_us=_times(data, tails.time_start[rows], tails.time_end[rows] - tails.time_start[rows]),
-        body=_bodies(piece, tails.body_start[rows], tails.body_length[rows]),
+        bodies=Bodies(piece, tails.body_start[rows], tails.body_length[rows]),
     )
 
 
 def _times(data: Bytes, start: Longs, length: Longs) -> Longs:
     """The times, each parsed once for the run of records that have it: they are whole seconds, in order."""
-    if start[-1] + _LONGEST_TIME > data.size:
-        data = np.concatenate((data, np.zeros(_LONGEST_TIME, np.uint8)))
-    windows = np.lib.stride_tricks.sliding_window_view(data, _LONGEST_TIME)
-    texts = windows[start] * (np.arange(_LONGEST_TIME) < length[:, np.newaxis])
+    if start[-1] + _TIME_BYTES > data.size:
+        data = np.concatenate((data, np.zeros(_TIME_BYTES, np.uint8)))
+    texts = np.lib.stride_tricks.sliding_window_view(data, _TIME_BYTES)[start].view(np.uint64) & _TIME_MASK[length]
     is_new = np.concatenate((np.ones(1, dtype=np.bool_), (texts[1:] != texts[:-1]).any(axis=1)))
     parsed = [parse_time(text.tobytes().rstrip(b"\0")) for text in texts[is_new]]
     return np.repeat(np.array(parsed, dtype=np.int64), np.diff(np.append(np.flatnonzero(is_new), start.size)))
-
-
-def _bodies(piece: bytes, start: Longs, length: Longs) -> list[bytes | None]:
-    ends = start + np.maximum(length, 0)  # up to -1 would be nearly the whole piece, copied for each null body
-    bodies: list[bytes | None] = [piece[first:end] for first, end in zip(start.tolist(), ends.tolist(), strict=True)]
-    for row in np.flatnonzero(length < 0).tolist():
-        bodies[row] = None
-    return bodies

@@ -150,7 +150,8 @@ def _files(table: Table, delta: DeltaTable) -> list[DataFile]:
 
 def _writer(rewrite: Rewrite) -> PartWriter:
     if rewrite.sort_by:
-        return PartWriter(rewrite.table, 0, prefix=SORTED)  # whatever is put in at once, a range, is a file
+        most_bytes_in_memory = 0  # whatever is put in at once, a range, is a file
+        return PartWriter(rewrite.table, most_bytes_in_memory, prefix=SORTED, is_sorted=True)
     return PartWriter(rewrite.table, FILE_BYTES_IN_MEMORY, prefix=MERGED)
 
 

@@ -8,7 +8,7 @@ commit are written here, part by part, and delta-rs commits them.
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +25,9 @@ _VIEW_BYTES = 16
 """Of a text in polars, beside its letters; numbers take half of it."""
 MOST_STATISTICS_CHARACTERS = 64
 """Bounds of longer texts are not written to the log: they would be most of it."""
+DEVICE_COLUMNS = ("device_key",)
+"""Their bounds are written to the log only for sorted files: elsewhere they let no reader leave a file out, and the log
+keeps them when the device's rows have been erased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,18 @@ class Part:
 class PartWriter:
     """Collects frames of a table into parts; `close` drops them."""
 
-    def __init__(self, table: Table, most_bytes_in_memory: int = MOST_BYTES_IN_MEMORY, *, prefix: str = "part") -> None:
-        """*prefix*: what the files' names begin with."""
+    def __init__(
+        self,
+        table: Table,
+        most_bytes_in_memory: int = MOST_BYTES_IN_MEMORY,
+        *,
+        prefix: str = "part",
+        is_sorted: bool = False,
+    ) -> None:
+        """*prefix*: what the files' names begin with; *is_sorted*: each file's rows are near each other by sort key."""
         self._table = table
         self._prefix = prefix
+        self._unbounded = () if is_sorted else DEVICE_COLUMNS
         self._most_bytes = most_bytes_in_memory
         self._frames: list[pl.DataFrame] = []
         self._bytes = 0
@@ -86,8 +97,16 @@ class PartWriter:
             self._folder = Path(tempfile.mkdtemp(prefix="footfall-"))
         name = f"{self._prefix}-{uuid.uuid4()}.zstd.parquet"
         folders = "".join(f"{column}={value}/" for column, value in partition_values.items())
-        rows.write_parquet(self._folder / name, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS)
-        return Part(self._folder / name, folders + name, partition_values, statistics(rows), rows.height)
+        rows.write_parquet(
+            self._folder / name,
+            compression="zstd",
+            compression_level=1,
+            row_group_size=ROW_GROUP_ROWS,
+            statistics=rows.height > ROW_GROUP_ROWS,  # those of an only row group would repeat the log's
+        )
+        return Part(
+            self._folder / name, folders + name, partition_values, statistics(rows, self._unbounded), rows.height
+        )
 
 
 def _size(rows: pl.DataFrame) -> int:
@@ -103,15 +122,17 @@ def _by_partition(rows: pl.DataFrame, column: str) -> list[tuple[object, pl.Data
     return [(value, part) for (value,), part in parts.items()]
 
 
-def statistics(rows: pl.DataFrame) -> str:
+def statistics(rows: pl.DataFrame, unbounded: Sequence[str] = ()) -> str:
     """Count, bounds and nulls of the columns by which readers leave files out: instants, dates, numbers, short texts.
 
-    The bounds of an instant are whole milliseconds, rounded outwards: the protocol promises no more.
+    The bounds of an instant are whole milliseconds, rounded outwards: the protocol promises no more. Of the *unbounded*
+    columns only the nulls are counted.
     """
     columns = [name for name, dtype in rows.schema.items() if dtype in (INSTANT, pl.Int64(), pl.String(), pl.Date())]
-    least = _row(rows, (_least(name, rows.schema[name]) for name in columns))
-    greatest = _row(rows, (_greatest(name, rows.schema[name]) for name in columns))
-    shown = [name for name in columns if _is_short(least[name]) and _is_short(greatest[name])]
+    bounded = [name for name in columns if name not in unbounded]
+    least = _row(rows, (_least(name, rows.schema[name]) for name in bounded))
+    greatest = _row(rows, (_greatest(name, rows.schema[name]) for name in bounded))
+    shown = [name for name in bounded if _is_short(least[name]) and _is_short(greatest[name])]
     return msgspec.json.encode(
         {
             "numRecords": rows.height,

@@ -375,6 +375,13 @@ def _instant_us(instant: datetime | float) -> int:
     return round(max(-1e15, min(instant, 1e15)) * unit)
 
 
+def instants_of_numbers(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+    """What `tracked_at` means as a number, in microseconds since 1970 UTC."""
+    unit = np.where(np.abs(numbers) < MILLISECONDS_FROM, 1_000_000, 1_000)
+    instants: NDArray[np.int64] = np.rint(np.clip(numbers, -1e15, 1e15) * unit).astype(np.int64)
+    return instants
+
+
 def _tracked_at_us(reports: Sequence[_Report], enqueued_at_us: NDArray[np.int64]) -> NDArray[np.int64]:
     """When each ping was tracked, in microseconds since 1970 UTC; NO_INSTANT for a text that is no instant."""
     said = [report.tracked_at for report in reports]
@@ -397,11 +404,17 @@ def _columns(rows: NDArray[np.int64], reports: Sequence[_Report], tracked_at_us:
         latitude=np.array([report.latitude for report in reports], np.float64),
         longitude=np.array([report.longitude for report in reports], np.float64),
         tracked_at_us=tracked_at_us,
-        accuracy_m=np.array([report.accuracy_m for report in reports], np.float64),  # None becomes NaN
+        accuracy_m=_accuracies([report.accuracy_m for report in reports]),
         consent=_consents([report.consent for report in reports]),
         ping_id=[report.ping_id for report in reports],
         rejected=[],
     )
+
+
+def _accuracies(said: list[float | None]) -> NDArray[np.float64]:
+    if said.count(None) == len(said):  # many phones say none; to turn each None into NaN takes a third of decoding
+        return np.full(len(said), np.nan)
+    return np.array(said, np.float64)  # None becomes NaN
 
 
 def _consents(said: list[bool | None]) -> NDArray[np.int8]:
@@ -419,27 +432,58 @@ def _unfit(batch: PingBatch, reports: Sequence[_Report], enqueued_at_us: NDArray
     return faults
 
 
-def _checks(
-    batch: PingBatch, enqueued_at_us: NDArray[np.int64]
-) -> Iterator[tuple[Reason, str, NDArray[np.bool_], str]]:
-    """Each check over the whole batch, in order: its reason, the field, where it fails, and what would be valid."""
-    ahead_us = batch.tracked_at_us - enqueued_at_us
-    accuracy_m, characters = batch.accuracy_m, f"valid are 1 to {MAX_ID_CHARACTERS} characters"
+type Check = tuple[Reason, str, NDArray[np.bool_], str]
+"""A check over a whole batch: its reason, the field, where it fails, and what would be valid."""
+
+
+def _checks(batch: PingBatch, enqueued_at_us: NDArray[np.int64]) -> Iterator[Check]:
+    """All checks, in order."""
+    characters = f"valid are 1 to {MAX_ID_CHARACTERS} characters"
     yield Reason.OUT_OF_RANGE, "device_id", _is_no_id(batch.device_id), characters
-    yield Reason.OUT_OF_RANGE, "latitude", np.abs(batch.latitude) > 90, "valid are -90 to 90"
-    yield Reason.OUT_OF_RANGE, "longitude", np.abs(batch.longitude) > 180, "valid are -180 to 180"
-    yield Reason.OUT_OF_RANGE, "accuracy_m", (accuracy_m < 0) | np.isinf(accuracy_m), "valid are 0 m and more"
+    yield from _range_checks(batch.latitude, batch.longitude, batch.accuracy_m)
     yield Reason.OUT_OF_RANGE, "ping_id", _is_no_id(batch.ping_id), characters
-    null_island = (batch.latitude == 0) & (batch.longitude == 0)
+    yield from _sense_checks(batch.latitude, batch.longitude, batch.tracked_at_us - enqueued_at_us)
+
+
+def _range_checks(
+    latitude: NDArray[np.float64], longitude: NDArray[np.float64], accuracy_m: NDArray[np.float64]
+) -> Iterator[Check]:
+    yield Reason.OUT_OF_RANGE, "latitude", np.abs(latitude) > 90, "valid are -90 to 90"
+    yield Reason.OUT_OF_RANGE, "longitude", np.abs(longitude) > 180, "valid are -180 to 180"
+    yield Reason.OUT_OF_RANGE, "accuracy_m", (accuracy_m < 0) | np.isinf(accuracy_m), "valid are 0 m and more"
+
+
+def _sense_checks(
+    latitude: NDArray[np.float64], longitude: NDArray[np.float64], ahead_us: NDArray[np.int64]
+) -> Iterator[Check]:
+    null_island = (latitude == 0) & (longitude == 0)
     yield Reason.NULL_ISLAND, "latitude", null_island, "with longitude 0 a position that was never set"
     yield Reason.FROM_THE_FUTURE, "tracked_at", ahead_us > MAX_AHEAD_US, "over 5 min after it was enqueued"
     yield Reason.TOO_LATE, "tracked_at", ahead_us < -MAX_LATE_US, "over 7 days before it was enqueued"
 
 
-def _is_no_id(texts: Sequence[str | None]) -> NDArray[np.bool_]:
+def are_acceptable(
+    latitude: NDArray[np.float64],
+    longitude: NDArray[np.float64],
+    accuracy_m: NDArray[np.float64],
+    ahead_us: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Which pings pass all checks but those of their ids; *ahead_us* is how much later than enqueued they claim."""
+    passes = np.ones(latitude.size, np.bool_)
+    for _, _, fails, _ in (
+        *_range_checks(latitude, longitude, accuracy_m),
+        *_sense_checks(latitude, longitude, ahead_us),
+    ):
+        passes &= ~fails
+    return passes
+
+
+def _is_no_id(texts: list[str] | list[str | None]) -> NDArray[np.bool_]:
+    if texts and texts[0] is None and texts.count(None) == len(texts):  # null is no id that is wrong
+        return np.zeros(len(texts), np.bool_)
     try:
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))  # type: ignore[arg-type]
-    except TypeError:  # null is no id that is wrong
+    except TypeError:  # some are null
         lengths = np.array([1 if text is None else len(text) for text in texts], np.int64)
     return (lengths < 1) | (lengths > MAX_ID_CHARACTERS)
 

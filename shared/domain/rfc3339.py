@@ -29,21 +29,28 @@ def instants_us(texts: Sequence[str]) -> NDArray[np.int64]:
     """
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     if lengths.size and lengths.min() == lengths.max():
-        return _of_one_length(texts)
+        return _of_texts(texts)
     instants = np.full(lengths.size, NO_INSTANT, np.int64)
     for length in _FRACTION_OF:
         rows = np.flatnonzero(lengths == length)
         if rows.size:
-            instants[rows] = _of_one_length([texts[row] for row in rows.tolist()])
+            instants[rows] = _of_texts([texts[row] for row in rows.tolist()])
     return instants
 
 
-def _of_one_length(texts: Sequence[str]) -> NDArray[np.int64]:
-    nothing = np.full(len(texts), NO_INSTANT, np.int64)
+def _of_texts(texts: Sequence[str]) -> NDArray[np.int64]:
     joined, length = "".join(texts), len(texts[0])
     if length not in _FRACTION_OF or not joined.isascii():
+        return np.full(len(texts), NO_INSTANT, np.int64)
+    return instants_of_letters(np.frombuffer(joined.encode(), np.uint8).reshape(len(texts), length))
+
+
+def instants_of_letters(letters: Letters) -> NDArray[np.int64]:
+    """`instants_us` of texts of one length, a row each."""
+    count, length = letters.shape
+    nothing = np.full(count, NO_INSTANT, np.int64)
+    if length not in _FRACTION_OF:
         return nothing
-    letters = np.frombuffer(joined.encode(), np.uint8).reshape(len(texts), length)
     local = _DATE_TIME + _FRACTION_OF[length]
     is_form = _is_date_time(letters[:, :local])
     behind_utc_us, is_zone = _read_zone(letters[:, local:])

@@ -6,7 +6,7 @@ import msgspec
 import polars as pl
 
 from shared.domain.events import DecisionEvent
-from shared.medallion.bronze import CapturePath, provenance
+from shared.medallion.bronze import Captured, CapturePath, provenance
 from shared.medallion.cloud_events import Decoded, columns, decode
 from shared.medallion.device_keys import DeviceKeys
 from shared.medallion.event_dates import event_dates
@@ -56,10 +56,10 @@ def decode_decisions(bodies: Sequence[bytes | None], rows: Iterable[int] | None 
 
 
 def refine_decisions(
-    captured: pl.DataFrame, decoded: Decoded[DecisionEvent], zones: pl.Series, file: CapturePath, keys: DeviceKeys
+    captured: Captured, decoded: Decoded[DecisionEvent], zones: pl.Series, file: CapturePath, keys: DeviceKeys
 ) -> pl.DataFrame:
-    """The decisions of a captured frame, in its order; *decoded* came from its bodies, *zones* are their stores'."""
-    events = captured[decoded.rows]
+    """The decisions of captured events, in their order; *decoded* came from their bodies, *zones* are their stores'."""
+    events = captured.events[decoded.rows]
     decisions = decision_rows(decoded.events, keys, events["enqueued_at"])
     dates = decisions.select(
         event_date=event_dates(decisions["decided_at"], zones),

@@ -42,7 +42,7 @@ class DeviceKeys:
         self._from_us = np.array([secret.from_us for secret in secrets], dtype=np.int64)
         self._made = [_Made(secret) for secret in secrets]
 
-    def key(self, device_ids: Sequence[str], enqueued_at_us: NDArray[np.int64]) -> pl.Series:
+    def key(self, device_ids: Sequence[str] | pl.Series, enqueued_at_us: NDArray[np.int64]) -> pl.Series:
         """The key of each device when its event was enqueued; the first secret serves what is older than its start."""
         ids = pl.Series("device_key", device_ids, dtype=pl.String)
         chosen = np.maximum(np.searchsorted(self._from_us, enqueued_at_us, side="right") - 1, 0)

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
 Slots = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 _FREE, _IN_PLACE_OF_FREE = np.uint64(0), np.uint64(1)
 
@@ -19,18 +20,23 @@ class HashSlots:
         """*slots*: a power of two, and at least twice as many as there will be hashes, or looking takes long."""
         self.hashes: Hashes = np.zeros(slots, np.uint64)
 
-    def place(self, hashes: Hashes) -> tuple[Slots, NDArray[np.bool_]]:
+    def place(self, hashes: Hashes) -> tuple[Slots, Flags]:
         """The slot of each hash, which it takes if it has none yet, and whether it took it now."""
         hashes = np.where(hashes == _FREE, _IN_PLACE_OF_FREE, hashes)
-        slots, is_new = np.empty(hashes.size, np.int64), np.zeros(hashes.size, np.bool_)
         last = self.hashes.size - 1
-        rows, at = np.arange(hashes.size), (hashes & np.uint64(last)).astype(np.int64)
+        slots = (hashes & np.uint64(last)).astype(np.int64)
+        is_placed, is_new = self._try(hashes, slots)
+        rows = np.flatnonzero(~is_placed)
         while rows.size:
-            wanted = hashes[rows]
-            is_free = self.hashes[at] == _FREE
-            self.hashes[at[is_free]] = wanted[is_free]  # of several for one slot one gets it; the others go on
-            is_placed = self.hashes[at] == wanted
-            slots[rows[is_placed]] = at[is_placed]
-            is_new[rows[is_placed & is_free]] = True
-            rows, at = rows[~is_placed], (at[~is_placed] + 1) & last
+            slots[rows] = (slots[rows] + 1) & last
+            is_placed, is_new[rows] = self._try(hashes[rows], slots[rows])
+            rows = rows[~is_placed]
         return slots, is_new
+
+    def _try(self, hashes: Hashes, slots: Slots) -> tuple[Flags, Flags]:
+        """Which hashes lie in their slots now, and which of those slots were free."""
+        found = self.hashes[slots]
+        is_free = found == _FREE
+        self.hashes[slots] = np.where(is_free, hashes, found)  # of several for one slot one gets it
+        is_placed = self.hashes[slots] == hashes
+        return is_placed, is_placed & is_free

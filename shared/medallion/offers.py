@@ -6,7 +6,7 @@ import msgspec
 import polars as pl
 
 from shared.domain.events import OfferEvent
-from shared.medallion.bronze import CapturePath, provenance
+from shared.medallion.bronze import Captured, CapturePath, provenance
 from shared.medallion.cloud_events import Decoded, columns, decode
 from shared.medallion.device_keys import DeviceKeys
 from shared.medallion.tables import INSTANT, silver_table
@@ -43,10 +43,10 @@ def decode_offers(bodies: Sequence[bytes | None]) -> Decoded[OfferEvent]:
 
 
 def refine_offers(
-    captured: pl.DataFrame, decoded: Decoded[OfferEvent], file: CapturePath, keys: DeviceKeys
+    captured: Captured, decoded: Decoded[OfferEvent], file: CapturePath, keys: DeviceKeys
 ) -> pl.DataFrame:
-    """The offers of a captured frame, in its order; *decoded* came from the frame's bodies."""
-    events = captured[decoded.rows]
+    """The offers of captured events, in their order; *decoded* came from their bodies."""
+    events = captured.events[decoded.rows]
     data = [event.data for event in decoded.events]
     offers = pl.DataFrame(
         {

@@ -3,10 +3,10 @@
 import numpy as np
 import polars as pl
 
-from shared.domain.pings import PingBatch
-from shared.medallion.bronze import CapturePath, provenance
+from shared.medallion.bronze import Captured, CapturePath, provenance
+from shared.medallion.captured_pings import DecodedPings
 from shared.medallion.device_keys import DeviceKeys
-from shared.medallion.hash_slots import HashSlots
+from shared.medallion.hash_slots import Hashes, HashSlots
 from shared.medallion.tables import INSTANT, silver_table
 
 PINGS = silver_table(
@@ -23,7 +23,11 @@ PINGS = silver_table(
 )
 """`delay_s` is enqueued minus tracked; `is_duplicate`: same device, time and position again within the capture file."""
 
-_FIRST_SLOTS = 1 << 16
+_FIRST_SLOTS = 1 << 21
+"""Room for a million pings; memory is taken for the slots that are used."""
+_MIX = np.uint64(0x9E37_79B9_7F4A_7C15)
+"""2^64 / golden ratio: a product with it spreads every bit upwards (Knuth)."""
+_HALF = np.uint64(32)
 
 
 class Repeats:
@@ -39,12 +43,11 @@ class Repeats:
 
     def flag(self, pings: pl.DataFrame) -> pl.Series:
         """Whether each row was said before, in an earlier frame or further up in this one."""
-        said = pl.struct(pl.col("device_key").hash(), "tracked_at", "latitude", "longitude")
-        hashes = pings.select(said.hash()).to_series()
+        hashes = _hashes(pings)
         self._make_room(len(hashes))
-        _, is_new = self._seen.place(hashes.to_numpy())
+        _, is_new = self._seen.place(hashes)
         self._count += int(np.count_nonzero(is_new))
-        return (pl.Series(~is_new) | ~hashes.is_first_distinct()).alias("is_duplicate")
+        return (pl.Series(~is_new) | ~pl.Series(hashes).is_first_distinct()).alias("is_duplicate")
 
     def _make_room(self, more: int) -> None:
         seen, slots = self._seen, self._seen.hashes.size
@@ -55,22 +58,33 @@ class Repeats:
             self._seen.place(seen.hashes[seen.hashes != 0])
 
 
+def _hashes(pings: pl.DataFrame) -> Hashes:
+    """64 bits of what each ping says; 0.0 and -0.0 are one place."""
+    hashes = pings["device_key"].hash().to_numpy().copy()
+    tracked_at = pings["tracked_at"].to_physical().to_numpy()
+    for said in (tracked_at, pings["latitude"].to_numpy() + 0.0, pings["longitude"].to_numpy() + 0.0):
+        hashes ^= said.view(np.uint64)
+        hashes *= _MIX
+        hashes ^= hashes >> _HALF
+    return hashes
+
+
 def refine_pings(
-    captured: pl.DataFrame, batch: PingBatch, file: CapturePath, keys: DeviceKeys, repeats: Repeats
+    captured: Captured, decoded: DecodedPings, file: CapturePath, keys: DeviceKeys, repeats: Repeats
 ) -> pl.DataFrame:
-    """The accepted pings of a captured frame, in its order; *batch* was decoded from the frame's bodies."""
-    events = captured[batch.row]
+    """The accepted pings of captured events, in their order; *decoded* came from their bodies."""
+    events = captured.events[decoded.row]
     enqueued_at_us = events["enqueued_at"].to_physical().to_numpy()
     pings = pl.concat(
         [
             pl.DataFrame(
                 {
-                    "device_key": keys.key(batch.device_id, enqueued_at_us),
-                    "latitude": batch.latitude,
-                    "longitude": batch.longitude,
-                    "tracked_at": pl.Series(batch.tracked_at_us, dtype=pl.Int64).cast(INSTANT),
-                    "accuracy_m": pl.Series(batch.accuracy_m, dtype=pl.Float64).fill_nan(None),
-                    "delay_s": (enqueued_at_us - batch.tracked_at_us) / 1_000_000,
+                    "device_key": keys.key(decoded.device_id, enqueued_at_us),
+                    "latitude": decoded.latitude,
+                    "longitude": decoded.longitude,
+                    "tracked_at": pl.Series(decoded.tracked_at_us, dtype=pl.Int64).cast(INSTANT),
+                    "accuracy_m": pl.Series(decoded.accuracy_m, dtype=pl.Float64).fill_nan(None),
+                    "delay_s": (enqueued_at_us - decoded.tracked_at_us) / 1_000_000,
                 }
             ),
             provenance(events, file),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from shared.domain.pings import RejectedPing
-from shared.medallion.bronze import CapturePath, provenance
+from shared.medallion.bronze import Captured, CapturePath, provenance
 from shared.medallion.tables import PROVENANCE, Layer, Table
 
 MOST_BODY_BYTES = 4096
@@ -28,19 +28,20 @@ BODIES = Table(
 """`body` is cut after 4,096 bytes, `body_bytes` is its whole length; both are null for an event without a body."""
 
 
-def quarantine(captured: pl.DataFrame, rejected: Sequence[RejectedPing], file: CapturePath) -> pl.DataFrame:
-    """The rejected rows of a captured frame, each with its reason."""
+def quarantine(captured: Captured, rejected: Sequence[RejectedPing], file: CapturePath) -> pl.DataFrame:
+    """The rejected ones of captured events, each with its reason."""
     if not rejected:
         return BODIES.empty()
-    events = captured[[item.row for item in rejected]]
+    events = captured.events[[item.row for item in rejected]]
+    bodies = pl.Series([captured.bodies[item.row] for item in rejected], dtype=pl.Binary)
     return BODIES.conform(
         pl.concat(
             [
                 events.select(
                     reason=pl.Series([str(item.reason) for item in rejected]),
                     detail=pl.Series([item.detail for item in rejected]),
-                    body=pl.col("body").bin.head(MOST_BODY_BYTES),
-                    body_bytes=pl.col("body").bin.size().cast(pl.Int64),
+                    body=bodies.bin.head(MOST_BODY_BYTES),
+                    body_bytes=bodies.bin.size().cast(pl.Int64),
                 ),
                 provenance(events, file),
             ],

@@ -6,7 +6,7 @@ import msgspec
 import polars as pl
 
 from shared.domain.events import ReceiptEvent
-from shared.medallion.bronze import CapturePath, provenance
+from shared.medallion.bronze import Captured, CapturePath, provenance
 from shared.medallion.cloud_events import Decoded, columns, decode
 from shared.medallion.device_keys import DeviceKeys
 from shared.medallion.event_dates import event_dates
@@ -46,10 +46,10 @@ def decode_receipts(bodies: Sequence[bytes | None], rows: Iterable[int] | None =
 
 
 def refine_receipts(
-    captured: pl.DataFrame, decoded: Decoded[ReceiptEvent], zones: pl.Series, file: CapturePath, keys: DeviceKeys
+    captured: Captured, decoded: Decoded[ReceiptEvent], zones: pl.Series, file: CapturePath, keys: DeviceKeys
 ) -> pl.DataFrame:
-    """The receipts of a captured frame, in its order; *decoded* came from its bodies, *zones* are their stores'."""
-    events = captured[decoded.rows]
+    """The receipts of captured events, in their order; *decoded* came from their bodies, *zones* are their stores'."""
+    events = captured.events[decoded.rows]
     data = [event.data for event in decoded.events]
     receipts = pl.DataFrame(
         {

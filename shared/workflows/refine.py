@@ -18,10 +18,10 @@ from typing import ClassVar, Protocol
 import polars as pl
 
 from shared.domain.events import DECISION_TYPE, RECEIPT_TYPE, instant, microseconds
-from shared.domain.pings import decode_pings
 from shared.domain.reference import ReferenceData
 from shared.errors import CaptureFileTooOld, CaptureFileUnreadable
-from shared.medallion.bronze import CapturePath
+from shared.medallion.bronze import Captured, CapturePath
+from shared.medallion.captured_pings import decode_captured
 from shared.medallion.captures import CAPTURES, CaptureContents, CaptureProperties, ledger_row
 from shared.medallion.cloud_events import rows_by_type
 from shared.medallion.decisions import DECISIONS, decode_decisions, refine_decisions
@@ -36,14 +36,14 @@ from shared.medallion.tables import Table
 from shared.workflows.sightings import ReferenceSource
 
 Rows = dict[Table, pl.DataFrame]
-"""What one frame of a capture file means for each table of its hub."""
+"""What some events of a capture file mean for each table of its hub."""
 
 
 class CaptureFiles(Protocol):
     """Reads capture files. Raises CaptureFileUnreadable, or LakeUnavailable when the storage does not answer."""
 
-    def frames(self, path: str) -> Iterable[pl.DataFrame]:
-        """The captured events in order, as frames (shared.medallion.bronze.CAPTURED) of bounded size."""
+    def frames(self, path: str) -> Iterable[Captured]:
+        """The captured events in order, a bounded number at a time."""
         ...
 
     def properties(self, path: str) -> CaptureProperties:
@@ -81,8 +81,8 @@ class Refinement(Protocol):
     tables: ClassVar[tuple[Table, ...]]
     """In the order in which they are committed; the ledger comes after them."""
 
-    def refine(self, captured: pl.DataFrame) -> Rows:
-        """The rows of the next frame of the file."""
+    def refine(self, captured: Captured) -> Rows:
+        """The rows of the file's next events."""
         ...
 
 
@@ -95,13 +95,13 @@ class RefinePings:
         self._file, self._keys, self._references = file, keys, references
         self._repeats = Repeats()
 
-    def refine(self, captured: pl.DataFrame) -> Rows:
-        """The rows of the next frame of the file."""
-        batch = decode_pings(captured["body"].to_list(), captured["enqueued_at"].to_physical().to_numpy())
-        pings = refine_pings(captured, batch, self._file, self._keys, self._repeats)
+    def refine(self, captured: Captured) -> Rows:
+        """The rows of the file's next events."""
+        decoded = decode_captured(captured)
+        pings = refine_pings(captured, decoded, self._file, self._keys, self._repeats)
         near = [enrich(part, reference) for reference, part in by_version(pings, self._references)]
         return {
-            BODIES: quarantine(captured, batch.rejected, self._file),
+            BODIES: quarantine(captured, decoded.rejected, self._file),
             GPS_ENRICHED: pl.concat(near) if near else GPS_ENRICHED.empty(),
             PINGS: pings,
         }
@@ -115,9 +115,9 @@ class RefineOffers:
     def __init__(self, file: CapturePath, keys: DeviceKeys) -> None:
         self._file, self._keys = file, keys
 
-    def refine(self, captured: pl.DataFrame) -> Rows:
-        """The rows of the next frame of the file."""
-        decoded = decode_offers(captured["body"].to_list())
+    def refine(self, captured: Captured) -> Rows:
+        """The rows of the file's next events."""
+        decoded = decode_offers(captured.bodies.to_list())
         return {
             BODIES: quarantine(captured, decoded.rejected, self._file),
             OFFERS: refine_offers(captured, decoded, self._file, self._keys),
@@ -132,9 +132,9 @@ class RefineDecisions:
     def __init__(self, file: CapturePath, keys: DeviceKeys, references: ReferenceSource) -> None:
         self._file, self._keys, self._references = file, keys, references
 
-    def refine(self, captured: pl.DataFrame) -> Rows:
-        """The rows of the next frame of the file."""
-        bodies = captured["body"].to_list()
+    def refine(self, captured: Captured) -> Rows:
+        """The rows of the file's next events."""
+        bodies = captured.bodies.to_list()
         rows, rejected = rows_by_type(bodies, (DECISION_TYPE, RECEIPT_TYPE))
         decisions, receipts = decode_decisions(bodies, rows[DECISION_TYPE]), decode_receipts(bodies, rows[RECEIPT_TYPE])
         decided = [(event.time, event.data.store_id) for event in decisions.events]
@@ -275,12 +275,12 @@ class Refiner:
 
 
 def _collect(
-    frames: Iterable[pl.DataFrame], refinement: Refinement, appends: dict[Table, Append]
+    frames: Iterable[Captured], refinement: Refinement, appends: dict[Table, Append]
 ) -> tuple[CaptureContents, dict[Table, int]]:
     """Add each frame's rows to the tables that lack the file; what was read, and the rows added by table."""
     contents, rows = CaptureContents(), dict.fromkeys(appends, 0)
     for captured in frames:
-        contents.count(captured)
+        contents.count(captured.events)
         refined = refinement.refine(captured)
         for table, append in appends.items():
             if refined[table].height:

@@ -26,7 +26,7 @@ from shared.domain.device_state import DeviceState
 from shared.domain.pings import decode_pings
 from shared.domain.reference import ReferenceData
 from shared.errors import ConfigurationError, ReplayRefused
-from shared.medallion.bronze import CapturePath
+from shared.medallion.bronze import Captured, CapturePath
 from shared.medallion.device_keys import DeviceKeys
 from shared.medallion.replayed import REPLAYED, Side, replayed_rows
 from shared.workflows.evaluate import STATE_TTL_US, budgets_spent, decide_one, is_of_new_hub
@@ -50,8 +50,8 @@ class Captures(Protocol):
         """The capture files of a hub with their sizes in bytes."""
         ...
 
-    def frames(self, path: str) -> Iterator[pl.DataFrame]:
-        """The events of a file in order, as frames (shared.medallion.bronze.CAPTURED) of bounded size."""
+    def frames(self, path: str) -> Iterator[Captured]:
+        """The events of a file in order, a bounded number at a time."""
         ...
 
 
@@ -229,8 +229,8 @@ class Replayer:
         advance(sum(files.values()) - sum(left.values()))
         playing = _Playing(self, saved, left)
         for file, frames in in_sequence(left, self.captures.frames):
-            for frame in frames:
-                playing.apply(file, frame)
+            for captured in frames:
+                playing.apply(file, captured)
                 if playing.is_step_full():
                     playing.save()
                 if playing.saved.is_done:
@@ -271,7 +271,7 @@ class Replayer:
         )
 
 
-type Frames = Iterator[pl.DataFrame]
+type Frames = Iterator[Captured]
 
 
 def in_sequence(files: Iterable[CapturePath], frames: Callable[[str], Frames]) -> Iterator[tuple[CapturePath, Frames]]:
@@ -284,10 +284,10 @@ def in_sequence(files: Iterable[CapturePath], frames: Callable[[str], Frames]) -
     for number, file in enumerate(tuple(files)):
         of_file = iter(frames(file.path))
         first = next(of_file, None)
-        if first is None or not first.height:
+        if not first:
             yield file, iter(())  # Capture writes files without events as well
             continue
-        at_us, sequence_number = int(first["enqueued_at"].to_physical()[0]), int(first["sequence_number"][0])
+        at_us, sequence_number = int(first.enqueued_at_us[0]), int(first.events["sequence_number"][0])
         heapq.heappush(opened, (at_us, sequence_number, number, file, _chained(first, of_file)))
         if len(opened) > LOOK_AHEAD:
             yield heapq.heappop(opened)[-2:]
@@ -295,7 +295,7 @@ def in_sequence(files: Iterable[CapturePath], frames: Callable[[str], Frames]) -
         yield heapq.heappop(opened)[-2:]
 
 
-def _chained(first: pl.DataFrame, rest: Frames) -> Frames:
+def _chained(first: Captured, rest: Frames) -> Frames:
     yield first
     yield from rest
 
@@ -360,10 +360,10 @@ class _Playing:
             for side, world in self.saved.worlds.items()
         }
 
-    def apply(self, file: CapturePath, frame: pl.DataFrame) -> None:
-        """Decide the frame's events that were not decided before, up to the end of the time asked for."""
+    def apply(self, file: CapturePath, captured: Captured) -> None:
+        """Decide the captured events that were not decided before, up to the end of the time asked for."""
         self._newest_window = max(file.window_start, self._newest_window or file.window_start)
-        batch = self._batch(file, frame)
+        batch = self._batch(file, captured)
         numbers, enqueued_us = batch.sequence_numbers, batch.enqueued_at_us
         if (np.diff(numbers) <= 0).any():
             raise ReplayRefused(f"{file.path}: its events are not in the order of their sequence numbers")
@@ -397,18 +397,18 @@ class _Playing:
             self.rows, self.events, self.files, self._in_journal = [], 0, 0, self.saved
         return self.saved
 
-    def _batch(self, file: CapturePath, frame: pl.DataFrame) -> HubBatch:
+    def _batch(self, file: CapturePath, captured: Captured) -> HubBatch:
         partition = HubPartition.named("", file.namespace, file.hub, file.partition_id)
         return HubBatch(
             partition,
-            [body or b"" for body in frame["body"].to_list()],
-            frame["sequence_number"].to_numpy(),
-            frame["enqueued_at"].to_physical().to_numpy(),
-            [None] * frame.height,  # captures keep them, and no decision asks for them
+            [body or b"" for body in captured.bodies],
+            captured.events["sequence_number"].to_numpy(),
+            captured.enqueued_at_us,
+            [None] * len(captured),  # captures keep them, and no decision asks for them
         )
 
     def _bounds(self, enqueued_us: NDArray[np.int64], first: int) -> tuple[int, int]:
-        """Between which rows the frame's events are written, of those from *first* on."""
+        """Between which rows the captured events are written, of those from *first* on."""
         span = self.replayer.span
         end = len(enqueued_us) if span.to_us is None else _first_from(enqueued_us, span.to_us, first)
         if self.saved.is_writing or span.from_us is None:

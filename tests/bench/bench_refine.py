@@ -26,8 +26,9 @@ from shared.adapters.capture_files import read_frames
 from shared.adapters.delta_tables import DeltaTables
 from shared.adapters.lake_storage import LakeStorage
 from shared.adapters.parquet_parts import PartWriter
-from shared.domain.pings import decode_pings
 from shared.domain.reference import ReferenceData
+from shared.medallion.bronze import Captured
+from shared.medallion.captured_pings import decode_captured
 from shared.medallion.captures import CaptureProperties
 from shared.medallion.device_keys import DeviceKeys
 from shared.medallion.pings import Repeats
@@ -106,14 +107,14 @@ def naive(file: Path) -> Callable[[], int]:
 
 
 def read(file: Path) -> Callable[[], int]:
-    return lambda: sum(frame.height for frame in read_frames(file.name, pieces(file)))
+    return lambda: sum(len(captured) for captured in read_frames(file.name, pieces(file)))
 
 
 def read_and_decode(file: Path) -> Callable[[], int]:
     def run() -> int:
         count = 0
-        for frame in read_frames(file.name, pieces(file)):
-            count += len(decode_pings(frame["body"].to_list(), frame["enqueued_at"].to_physical().to_numpy()))
+        for captured in read_frames(file.name, pieces(file)):
+            count += decode_captured(captured).row.size
         return count
 
     return run
@@ -125,7 +126,7 @@ class OneFile:
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def frames(self, path: str) -> Iterator[pl.DataFrame]:
+    def frames(self, path: str) -> Iterator[Captured]:
         yield from read_frames(path, pieces(self.file))
 
     def properties(self, path: str) -> CaptureProperties:
@@ -147,13 +148,13 @@ def capture_to_silver(file: OneFile) -> Callable[[], int]:
 CANDIDATES = {
     "fastavro, json.loads, DataFrame of the bodies": naive,
     "  read_frames alone": read,
-    "  read_frames and decode_pings": read_and_decode,
+    "  read_frames and decode_captured": read_and_decode,
     SILVER: lambda file: capture_to_silver(OneFile(file)),
 }
 
 
 STEPS: dict[str, tuple[object, str]] = {
-    "decode bodies": (refine, "decode_pings"),
+    "decode bodies": (refine, "decode_captured"),
     "device keys": (DeviceKeys, "key"),
     "repeats": (Repeats, "flag"),
     "pings as columns": (refine, "refine_pings"),
@@ -170,7 +171,7 @@ def watched(file: Path, steps: Steps) -> Callable[[], int]:
         setattr(owner, name, steps.timed(step, getattr(owner, name)))
 
     class WatchedFile(OneFile):
-        def frames(self, path: str) -> Iterator[pl.DataFrame]:
+        def frames(self, path: str) -> Iterator[Captured]:
             following = super().frames(path)
             read_frame = steps.timed("read records", lambda: next(following, None))
             while (frame := read_frame()) is not None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from shared.adapters.capture_files import read_frames
 from shared.adapters.capture_records import MarkReader, Records, record_reader
 from shared.errors import CaptureFileUnreadable
-from shared.medallion.bronze import CAPTURED
+from shared.medallion.bronze import CAPTURED, Bodies, Captured
 from tests.fakes_lake import NOON, capture_file, event_data, record
 
 LOOKS_LIKE_A_TIME = b'&1/1/2026 1:00:00 AM{"t":"12/9/2022 4:51:25 PM"}\x2812/9/2022 4:51:25 PM'
@@ -50,10 +50,17 @@ records = st.builds(
     st.dictionaries(st.text(max_size=5) | st.just("x-opt-partition-key"), values, max_size=4),
 )
 
+NOTHING = Captured(CAPTURED.to_frame(), Bodies.of([]))
+
 
 def read(data: bytes, piece_bytes: int = 1 << 20) -> pl.DataFrame:
     pieces = (data[start : start + piece_bytes] for start in range(0, len(data), piece_bytes))
-    return pl.concat([CAPTURED.to_frame(), *read_frames("a/file", pieces)])
+    return pl.concat([table(), *map(table, read_frames("a/file", pieces))])
+
+
+def table(captured: Captured = NOTHING) -> pl.DataFrame:
+    body = pl.Series("body", captured.bodies.to_list(), dtype=pl.Binary)
+    return captured.events.with_columns(body)
 
 
 def by_fastavro(data: bytes) -> Iterator[tuple[object, ...]]:
@@ -106,8 +113,8 @@ def test_an_empty_window_has_no_event():
 def test_frames_are_of_bounded_size_and_in_order():
     data = capture_file([record(number, b"{}") for number in range(2500)])
     frames = list(read_frames("a/file", [data], frame_rows=1000))
-    assert [frame.height for frame in frames] == [1000, 1000, 500]
-    assert pl.concat(frames)["sequence_number"].to_list() == list(range(2500))
+    assert [len(frame) for frame in frames] == [1000, 1000, 500]
+    assert pl.concat([frame.events for frame in frames])["sequence_number"].to_list() == list(range(2500))
 
 
 @pytest.mark.parametrize("codec", ["null", "deflate"])
@@ -213,7 +220,7 @@ def test_files_of_every_year_are_read_without_fastavro():
         assert isinstance(reader, MarkReader)
         found = MarkReader(reader.layout, NotAsked()).read(piece.getvalue(), 100)
         assert found.used == len(piece.getvalue())
-        assert found.body == [LOOKS_LIKE_A_TIME] * len(events)
+        assert found.bodies.to_list() == [LOOKS_LIKE_A_TIME] * len(events)
 
 
 @pytest.mark.parametrize("name", ["2016", "other order of branches"])

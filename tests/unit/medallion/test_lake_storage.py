@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -175,3 +176,15 @@ def test_no_row_is_no_part():
 def test_rows_of_another_table_are_refused():
     with pytest.raises(pl.exceptions.SchemaError):
         PartWriter(TABLE).add(frame(1).cast({"n": pl.String}))
+
+
+def test_bounds_of_device_keys_are_written_for_sorted_files_alone():
+    devices = Table(Layer.SILVER, "d", pl.Schema({"device_key": pl.String, "n": pl.Int64}), None)
+    rows = pl.DataFrame({"device_key": ["k:1", "k:2"], "n": [1, 2]})
+    found = []
+    for is_sorted in (False, True):
+        with closing(PartWriter(devices, is_sorted=is_sorted)) as writer:
+            writer.add(rows)
+            (part,) = writer.finish()
+        found.append(json.loads(part.statistics)["minValues"])
+    assert found == [{"n": 1}, {"device_key": "k:1", "n": 1}]

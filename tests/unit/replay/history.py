@@ -10,7 +10,7 @@ import polars as pl
 from shared.domain.promotions import ContactPolicy, Promotion, StoreSelector, Transition
 from shared.domain.reference import ReferenceData
 from shared.errors import LakeUnavailable
-from shared.medallion.bronze import CAPTURED, CapturePath
+from shared.medallion.bronze import CAPTURED, Bodies, Captured, CapturePath
 from shared.medallion.device_keys import DeviceKeys
 from shared.medallion.replayed import REPLAYED, Side
 from shared.settings import DeviceKey
@@ -55,13 +55,12 @@ class MemoryCaptures:
         paths = reversed(self.files)  # no order is promised
         return {CapturePath.parse(path): 1 + len(self.files[path]) for path in paths if f"/{hub}/" in path}
 
-    def frames(self, path: str) -> Iterator[pl.DataFrame]:
+    def frames(self, path: str) -> Iterator[Captured]:
         self.reads.append(path)
         events = self.files[path]
         numbers, enqueued, _, bodies = zip(*events, strict=True) if events else ((), (), (), ())
-        columns = {"sequence_number": numbers, "enqueued_at": enqueued, "body": bodies}
-        if events:
-            yield from pl.DataFrame(columns, schema=CAPTURED).iter_slices(self.frame_rows)
+        columns = {"sequence_number": numbers, "enqueued_at": enqueued}
+        yield from Captured(pl.DataFrame(columns, schema=CAPTURED), Bodies.of(bodies)).slices(self.frame_rows)
 
 
 @dataclass
